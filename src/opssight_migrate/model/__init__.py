@@ -1,0 +1,1 @@
+"""The words the floors exchange: events, plans, reports and errors."""

@@ -1,0 +1,145 @@
+"""What a run would do, in the words the operator reads before saying yes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a finding matters. FAIL and WARN make ``verify`` exit 1; NOTE does not."""
+
+    NOTE = "note"
+    WARN = "warning"
+    FAIL = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is not as it should be (or, as a NOTE, worth knowing).
+
+    ``rows`` is how many rows are concerned, ``keys`` the first few of them, ``hint`` the next
+    command; None or empty where it does not apply.
+    """
+
+    check_id: str
+    severity: Severity
+    message: str
+    where: str | None = None
+    rows: int | None = None
+    keys: tuple[str, ...] = ()
+    hint: str | None = None
+
+
+class Obstacle(StrEnum):
+    """What kind of reason a blocker is; each has its own error code."""
+
+    REFUSED = "OM301"
+    SHAPE = "OM302"
+    PRIVILEGE = "OM303"
+    STANDBY = "OM304"
+    PUBLISHED = "OM308"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """A reason not to begin. One whose kind is PUBLISHED may be allowed by its code."""
+
+    message: str
+    hint: str | None = None
+    where: str | None = None
+    kind: Obstacle = Obstacle.REFUSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a step will touch. ``rows`` is None where a step moves none; ``locks`` by name.
+
+    ``reference_s`` is how long it would take at the reference rates, ``wal_bytes`` what it
+    would write to the WAL; both are guessed from statistics.
+    """
+
+    rows: int | None = None
+    exact: bool = True
+    locks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reference_s: float = 0.0
+    wal_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """How long a step is likely to take. ``runs`` of this database it was learnt from; 0: none,
+    so that it is made of reference rates.
+    """
+
+    p50_s: float
+    p90_s: float
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One line of the plan."""
+
+    step_id: str
+    title: str
+    kind: str
+    estimate: Estimate
+    forecast: Forecast = Forecast(p50_s=0.0, p90_s=0.0)
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFacts:
+    """Who and what we are connected to. ``timescaledb`` is None where it is not installed."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    server_version: str
+    system_identifier: str
+    database_oid: int
+    timescaledb: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The whole: where the database is, where it goes, by which steps, and what we noticed."""
+
+    environment: str
+    protected: bool
+    origin: str
+    database: DatabaseFacts
+    revision_from: str | None
+    revision_to: str
+    steps: tuple[PlannedStep, ...]
+    announcements: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    shims_after: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = field(default=())
+
+    @property
+    def digest(self) -> str:
+        """A short name for this plan; equal plans have equal names."""
+        body = json.dumps(
+            {
+                "from": self.revision_from,
+                "to": self.revision_to,
+                "database": asdict(self.database),
+                "steps": [_named(step) for step in self.steps],
+                "announcements": self.announcements,
+            },
+            sort_keys=True,
+        )
+        # The digest names what will be done; how long that takes is not part of it.
+        hexed = hashlib.sha256(body.encode()).hexdigest()
+        return f"{hexed[:4]}-{hexed[4:8]}"
+
+
+def _named(step: PlannedStep) -> dict[str, object]:
+    estimate = step.estimate
+    return {"id": step.step_id, "rows": estimate.rows, "locks": estimate.locks}
