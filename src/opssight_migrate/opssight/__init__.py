@@ -1,0 +1,1 @@
+"""Facts of the OpsSight platform: revisions, tables, shims, roles, permissions. No I/O."""
