@@ -1,0 +1,1 @@
+"""Everything that speaks to PostgreSQL; the only floor that imports the driver."""

@@ -1,0 +1,272 @@
+"""The one door to strong locks: look, try briefly, wait outside the queue, give up in words."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+
+from psycopg import sql
+
+from opssight_migrate.model.errors import LockBudgetError
+from opssight_migrate.model.events import Blocked, Emit, LockAwaited, LockTaken, unheard
+from opssight_migrate.postgres.failures import LockNotAvailableError
+from opssight_migrate.postgres.receipts import Observer
+from opssight_migrate.postgres.session import Session
+
+TRY_MS = 50
+DEFAULT_BUDGET_S = 300.0
+_SAY_EVERY_S = 2.0
+_HIDDEN = "<insufficient privilege>"
+_WRAPAROUND = "to prevent wraparound"
+
+
+class Mode(StrEnum):
+    """Table lock modes that we ask for, weakest first."""
+
+    SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+    SHARE = "SHARE"
+    SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+    ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+
+
+_MODE_SQL: dict[Mode, sql.SQL] = {
+    Mode.SHARE_UPDATE_EXCLUSIVE: sql.SQL("SHARE UPDATE EXCLUSIVE"),
+    Mode.SHARE: sql.SQL("SHARE"),
+    Mode.SHARE_ROW_EXCLUSIVE: sql.SQL("SHARE ROW EXCLUSIVE"),
+    Mode.ACCESS_EXCLUSIVE: sql.SQL("ACCESS EXCLUSIVE"),
+}
+
+# Source: PostgreSQL documentation, "Explicit Locking", table "Conflicting Lock Modes".
+_CONFLICTS: dict[Mode, tuple[str, ...]] = {
+    Mode.SHARE_UPDATE_EXCLUSIVE: (
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ),
+    Mode.SHARE: (
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ),
+    Mode.SHARE_ROW_EXCLUSIVE: (
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ),
+    Mode.ACCESS_EXCLUSIVE: (
+        "AccessShareLock",
+        "RowShareLock",
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ),
+}
+
+# Waiters count as blockers too: behind one of them we would stand in the queue.
+_SESSIONS_IN_THE_WAY = """
+SELECT a.pid, a.usename::text, a.application_name, a.backend_type,
+       EXTRACT(epoch FROM clock_timestamp() - a.xact_start)::float8, left(a.query, 200)
+  FROM pg_locks AS l
+  LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+ WHERE l.locktype = 'relation'
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND l.relation = to_regclass(%(table)s)
+   AND l.mode = ANY(%(modes)s)
+   AND l.pid <> pg_backend_pid()
+ GROUP BY 1, 2, 3, 4, 5, 6
+ ORDER BY 5 DESC NULLS LAST
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lock that a transaction needs on a table of ours."""
+
+    table: str
+    mode: Mode = Mode.ACCESS_EXCLUSIVE
+
+
+@dataclass(frozen=True, slots=True)
+class _Obstacle:
+    wanted: Wanted
+    blockers: tuple[Blocked, ...]
+    is_autovacuum: bool
+
+
+class Door:
+    """Takes strong locks for one session without ever standing in somebody's way.
+
+    ``budget_s`` bounds the waiting for one transaction; ``pause_point`` is called between
+    attempts and may raise to stop the run. ``observer`` sees who waits for us, for the receipt.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        budget_s: float = DEFAULT_BUDGET_S,
+        emit: Emit = unheard,
+        pause_point: Callable[[], None] = lambda: None,
+        step_id: str = "",
+        observer: Observer | None = None,
+    ) -> None:
+        self.session = session
+        self.observer = observer
+        self.budget_s = budget_s
+        self.emit = emit
+        self.pause_point = pause_point
+        self.step_id = step_id
+
+    def through(self, wanted: tuple[Wanted, ...], work: Callable[[], None]) -> None:
+        """Run ``work`` in one transaction that holds ``wanted``; nobody queues behind us.
+
+        ``work`` may run several times, each time in a transaction of its own, since a lock that
+        one of its statements cannot get within 50 ms rolls the transaction back.
+
+        Raises: LockBudgetError, with the blocker, when the budget is spent.
+        """
+        began = said = time.monotonic()
+        attempt = 0
+        while True:
+            self.pause_point()
+            obstacle = self._look(wanted)
+            if obstacle is None or obstacle.is_autovacuum:
+                try:
+                    with self._observed():
+                        taken = self._try(wanted, work, behind_autovacuum=obstacle is not None)
+                except LockNotAvailableError:
+                    obstacle = self._look(wanted) or obstacle
+                else:
+                    self._receipt(wanted, taken - began, time.monotonic() - taken)
+                    return
+            now = time.monotonic()
+            if now - began > self.budget_s:
+                raise self._spent(wanted, obstacle, now - began)
+            if obstacle is not None and now - said >= _SAY_EVERY_S:
+                said = now
+                self._say(obstacle, now - began)
+            attempt += 1
+            time.sleep(random.uniform(0.05, min(0.5, 0.1 * attempt)))  # noqa: S311 (jitter)
+
+    def _look(self, wanted: tuple[Wanted, ...]) -> _Obstacle | None:
+        for lock in wanted:
+            rows = self.session.rows(
+                _SESSIONS_IN_THE_WAY,
+                {"table": f'public."{lock.table}"', "modes": list(_CONFLICTS[lock.mode])},
+            )
+            if rows:
+                return _Obstacle(
+                    wanted=lock,
+                    blockers=tuple(
+                        Blocked(pid=pid, user=user, application=app, age_s=age, query=query)
+                        for pid, user, app, _, age, query in rows
+                    ),
+                    is_autovacuum=all(
+                        kind == "autovacuum worker" and _WRAPAROUND not in (query or "")
+                        for _, _, _, kind, _, query in rows
+                    ),
+                )
+        return None
+
+    def _try(
+        self, wanted: tuple[Wanted, ...], work: Callable[[], None], *, behind_autovacuum: bool
+    ) -> float:
+        """Do the work under the locks; return when they were all ours."""
+        with self.session.writing():
+            if behind_autovacuum:
+                # A worker yields only to someone who waits deadlock_timeout; in this mode nobody
+                # queues behind us while we do.
+                self.session.execute(
+                    "SELECT set_config('lock_timeout', (EXTRACT(epoch FROM"
+                    " current_setting('deadlock_timeout')::interval) * 1000 + 1000)::int::text,"
+                    " true)"
+                )
+                for lock in wanted:
+                    self._lock(lock.table, Mode.SHARE_UPDATE_EXCLUSIVE)
+            self.session.execute("SELECT set_config('lock_timeout', %s, true)", (f"{TRY_MS}ms",))
+            for lock in wanted:
+                self._lock(lock.table, lock.mode)
+            taken = time.monotonic()
+            work()
+        return taken
+
+    def _observed(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.observer is None else self.observer.watching()
+
+    def _receipt(self, wanted: tuple[Wanted, ...], waited_s: float, held_s: float) -> None:
+        victims = () if self.observer is None else self.observer.victims()
+        for lock in wanted:
+            self.emit(
+                LockTaken(
+                    step_id=self.step_id,
+                    relation=lock.table,
+                    mode=lock.mode.value,
+                    waited_ms=round(waited_s * 1000),
+                    held_ms=round(held_s * 1000),
+                    victims=tuple(v for v in victims if v.relation in (lock.table, None)),
+                )
+            )
+
+    def _lock(self, table: str, mode: Mode) -> None:
+        self.session.execute(
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                sql.Identifier("public", table), _MODE_SQL[mode]
+            )
+        )
+
+    def _say(self, obstacle: _Obstacle, waited_s: float) -> None:
+        self.emit(
+            LockAwaited(
+                step_id=self.step_id,
+                relation=obstacle.wanted.table,
+                mode=obstacle.wanted.mode.value,
+                waited_s=waited_s,
+                budget_s=self.budget_s,
+                blockers=obstacle.blockers,
+            )
+        )
+
+    def _spent(
+        self, wanted: tuple[Wanted, ...], obstacle: _Obstacle | None, waited_s: float
+    ) -> LockBudgetError:
+        lock = obstacle.wanted if obstacle else next(iter(wanted), None)
+        who = describe(obstacle.blockers) if obstacle else "it was busy each time"
+        # A statement such as CREATE TYPE wants no table, and may still meet somebody's lock.
+        what = f"{lock.mode.value} lock on {lock.table}" if lock else "lock on the catalogue"
+        message = f"no {what} within {waited_s:.0f} s (lock_budget): {who}"
+        pid = obstacle.blockers[0].pid if obstacle else None
+        hint = "opssight-migrate migrate goes on from here once the way is free"
+        if pid is not None:
+            hint += f"; to end the blocker: SELECT pg_terminate_backend({pid})"
+        where = f"public.{lock.table}" if lock else None
+        return LockBudgetError(message, hint=hint, where=where)
+
+
+def describe(blockers: tuple[Blocked, ...]) -> str:
+    """Name the oldest blocker: pid, user, application, age, query; what is hidden is said so."""
+    if not blockers:
+        return "nobody"
+    first = blockers[0]
+    if first.query is None or first.query == _HIDDEN:
+        who = f"pid {first.pid}, user {first.user} (age and query not visible: GRANT pg_monitor)"
+    else:
+        age = "" if first.age_s is None else f", transaction open for {first.age_s:.0f} s"
+        query = " ".join((first.query or "").split())[:80]
+        who = f"pid {first.pid}, user {first.user}, application {first.application!r}{age}"
+        who += f", query {query!r}" if query else ""
+    more = len(blockers) - 1
+    return who + (f", and {more} more" if more else "")

@@ -1,0 +1,46 @@
+"""The default organization: the tenant to which everything belongs that was there before."""
+
+from __future__ import annotations
+
+from opssight_migrate.postgres.session import Session
+
+_BY_SLUG_OR_NAME = """
+SELECT id FROM organizations
+ WHERE slug = %(slug)s OR name = %(name)s
+ ORDER BY slug = %(slug)s DESC
+ LIMIT 1
+"""
+# The application's own limits (10 users, 5 projects, 3 clusters) would lock out every real
+# installation at once, so each is at least twice what is there.
+_CREATED = """
+INSERT INTO organizations
+    (name, slug, display_name, timezone, currency, date_format, is_active, is_verified,
+     subscription_tier, max_users, max_projects, max_clusters, storage_limit_gb,
+     features, settings, org_metadata)
+SELECT %(name)s, %(slug)s, %(name)s, 'UTC', 'USD', 'YYYY-MM-DD', true, false, 'free',
+       greatest(10, 2 * (SELECT count(*) FROM users)),
+       greatest(5, 2 * (SELECT count(*) FROM projects)),
+       greatest(3, 2 * (SELECT count(*) FROM clusters)),
+       greatest(10, 2 * (pg_database_size(current_database()) / 1073741824 + 1)),
+       '{}', '{"timezone": "UTC", "default_retention_days": 90, "audit_enabled": true}',
+       '{"created_by": "opssight-migrate"}'
+    ON CONFLICT DO NOTHING
+RETURNING id
+"""
+
+
+def default_organization(session: Session, name: str, slug: str) -> int | None:
+    """Return the id of the organization with this slug, else with this name, or None."""
+    found = session.scalar(_BY_SLUG_OR_NAME, {"name": name, "slug": slug})
+    return None if found is None else int(found)
+
+
+def ensure_default_organization(session: Session, name: str, slug: str) -> int:
+    """Return the id of the default organization, made with roomy limits if it is missing."""
+    found = default_organization(session, name, slug)
+    if found is None:
+        session.scalar(_CREATED, {"name": name, "slug": slug})
+        found = default_organization(session, name, slug)
+    if found is None:
+        raise AssertionError("an organization was made and cannot be found")
+    return found

@@ -1,0 +1,141 @@
+"""One connection and its transactions: the shape in which every other floor asks SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from opssight_migrate.model.errors import PrivilegeError, StatementError
+from opssight_migrate.postgres.failures import translated
+
+Query = LiteralString | sql.SQL | sql.Composed
+Params = Sequence[object] | Mapping[str, object] | None
+Row = tuple[Any, ...]
+_T = TypeVar("_T")
+
+_QUERY_CANCELED = "57014"
+_TRIES = 100
+
+# Sessions inherit the settings of the role and the database (an idle_session_timeout once killed
+# a lock connection, forced row security hid rows), so each sets what it relies on.
+_SETTINGS: dict[str, str] = {
+    "search_path": "public, pg_temp",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "client_connection_check_interval": "1s",
+    "row_security": "off",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "default_transaction_read_only": "off",
+    "client_min_messages": "warning",
+    "quote_all_identifiers": "off",
+}
+
+
+class Session:
+    """A connection in autocommit mode. Every query goes through here and fails in our words."""
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self.connection = connection
+        self.skipped_settings: tuple[str, ...] = ()
+
+    def prepare(self) -> None:
+        """Set what we rely on; what this server does not know or refuses is left out and noted."""
+        self.unhurried(lambda: self.execute("SET statement_timeout = 0"))
+        names = [name.lower() for name in _SETTINGS]
+        known = {
+            str(name).lower()
+            for (name,) in self.rows(
+                "SELECT name FROM pg_settings WHERE lower(name) = ANY(%s)", (names,)
+            )
+        }
+        skipped: list[str] = []
+        for name, value in _SETTINGS.items():
+            if name.lower() not in known:
+                skipped.append(name)
+                continue
+            try:
+                self.execute("SELECT set_config(%s, %s, false)", (name, value))
+            except (PrivilegeError, StatementError):
+                # client_connection_check_interval is refused where the platform has no poll for it.
+                skipped.append(name)
+        self.skipped_settings = tuple(skipped)
+
+    def unhurried(self, work: Callable[[], _T]) -> _T:
+        """Do ``work``, again where a time-out cuts it off: an inherited one may leave 1 ms."""
+        for _ in range(_TRIES):
+            try:
+                return work()
+            except StatementError as error:
+                if error.sqlstate != _QUERY_CANCELED:
+                    raise
+        return work()
+
+    @property
+    def pid(self) -> int:
+        """The server process that serves this session."""
+        return self.connection.info.backend_pid
+
+    @property
+    def server_version(self) -> int:
+        """PostgreSQL's version number, such as 150018."""
+        return self.connection.info.server_version
+
+    def execute(self, query: Query, params: Params = None) -> int:
+        """Run a statement and return the number of rows it touched (0 where it touches none)."""
+        with translated():
+            return max(self.connection.execute(query, params).rowcount, 0)
+
+    def rows(self, query: Query, params: Params = None) -> list[Row]:
+        """Run a query and return all its rows."""
+        with translated():
+            return self.connection.execute(query, params).fetchall()
+
+    def row(self, query: Query, params: Params = None) -> Row | None:
+        """Run a query and return its first row, or None if there is none."""
+        with translated():
+            return self.connection.execute(query, params).fetchone()
+
+    def scalar(self, query: Query, params: Params = None) -> Any:
+        """Run a query and return the first column of its first row, or None without a row."""
+        row = self.row(query, params)
+        return None if row is None else row[0]
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold one transaction: commit at the end, roll back on an exception."""
+        with translated(), self.connection.transaction():
+            yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one READ ONLY snapshot; the server itself refuses anything that writes."""
+        with translated(), self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
+    def named(self, application_name: str) -> None:
+        """Tell pg_stat_activity who we are; cut to the server's 63 bytes by the server."""
+        self.execute("SELECT set_config('application_name', %s, false)", (application_name,))
+
+    def cancel(self) -> None:
+        """Ask the server to cancel what this session is doing; safe from a signal handler."""
+        self.connection.cancel()
+
+    def close(self) -> None:
+        """Close the connection; a broken one is closed without a word."""
+        self.connection.close()

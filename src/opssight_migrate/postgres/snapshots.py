@@ -1,0 +1,64 @@
+"""The digest of every table before a run, kept in the journal to be compared with afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opssight_migrate.postgres.session import Session
+
+_KEPT = """
+INSERT INTO opssight_migrate.snapshots (run_id, table_name, columns, rows, digest, writes)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
+_FIRST_OF_LINEAGE = """
+SELECT table_name, columns, rows, digest, writes
+  FROM opssight_migrate.snapshots
+ WHERE run_id = (SELECT s.run_id FROM opssight_migrate.snapshots AS s
+                  WHERE s.run_id = ANY(%(lineage)s)
+                  ORDER BY array_position(%(lineage)s, s.run_id) LIMIT 1)
+ ORDER BY table_name
+"""
+# A row that a batch of ours locked or updated counts as well; those tables are not compared.
+_WRITES = """
+SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del
+  FROM pg_stat_user_tables WHERE schemaname = 'public'
+"""
+_FLUSHED = "SELECT pg_stat_clear_snapshot()"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One table as it was. ``writes`` is the server's count of rows written since its reset."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: int
+    digest: str
+    writes: int
+
+
+def keep(session: Session, run_id: str, snapshots: Sequence[Snapshot]) -> None:
+    """Write the snapshot of a run, whole or not at all."""
+    with session.writing():
+        for one in snapshots:
+            values = (run_id, one.table, list(one.columns), one.rows, one.digest, one.writes)
+            session.execute(_KEPT, values)
+
+
+def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
+    """Return the snapshot that the first of these runs took, empty if none did.
+
+    A run that goes on from a killed one compares with what was before the killed one.
+    """
+    rows = session.rows(_FIRST_OF_LINEAGE, {"lineage": list(lineage)})
+    return tuple(
+        Snapshot(table=table, columns=tuple(columns), rows=count, digest=digest, writes=writes)
+        for table, columns, count, digest, writes in rows
+    )
+
+
+def writes_by_table(session: Session) -> dict[str, int]:
+    """Return how many rows of each table were ever written, as the statistics know by now."""
+    session.execute(_FLUSHED)
+    return {table: int(count) for table, count in session.rows(_WRITES)}

@@ -1,0 +1,124 @@
+"""How the catalogue stands to the golden one: what refuses a run, what is a shim, what is extra.
+
+Some differences are our own doing and are allowed: the shims, a revision that was begun and not
+stamped, a hypertable's primary key, and the one variant that OpsSight's own history made,
+organization_id present and nullable.
+"""
+
+from __future__ import annotations
+
+from opssight_migrate.opssight import revisions, shims
+from opssight_migrate.opssight.golden import Catalogue, golden
+from opssight_migrate.opssight.tables import TENANT_TABLES
+from opssight_migrate.postgres import timescale
+from opssight_migrate.postgres.drift import Difference, Kind, Thing, differences
+from opssight_migrate.postgres.session import Session
+
+_HYPERTABLES = ("log_entries", "metrics")
+_OUR_INDEXES = frozenset(
+    name for shim in shims.ONCE_UNIQUE for name in (shim.index, shim.twin, shim.golden_index)
+)
+_OUR_DEFAULTS = frozenset((shim.table, shim.column) for shim in shims.DEFAULTS)
+
+
+def refused(session: Session, current: str | None, actual: Catalogue) -> list[Difference]:
+    """Return the missing and altered objects that a run must not begin with."""
+    if current is None:
+        return []
+    hypertables = {t for t in _HYPERTABLES if timescale.is_hypertable(session, t)}
+    found = [
+        difference
+        for difference in differences(golden(current), actual)
+        if difference.refuses
+        and not _is_shim(difference)
+        and not _is_nullable_variant(difference)
+        and not (difference.table in hypertables and _is_key(difference))
+    ]
+    following = revisions.between(current, revisions.HEAD)
+    if not found or not following:
+        return found
+    ahead = {_key(d) for d in differences(golden(following[0].id), actual) if d.refuses}
+    if not ahead:
+        # All of the next revision is done but for its stamp.
+        return []
+    return [
+        difference
+        for difference in found
+        if _key(difference) in ahead or _is_lost_uniqueness(difference, actual)
+    ]
+
+
+def altered(session: Session, current: str, actual: Catalogue) -> list[Difference]:
+    """Return what is not golden at ``current``, shims and hypertables' keys excepted."""
+    hypertables = {t for t in _HYPERTABLES if timescale.is_hypertable(session, t)}
+    return [
+        difference
+        for difference in differences(golden(current), actual)
+        if difference.refuses
+        and not _is_shim(difference)
+        and not (difference.table in hypertables and _is_key(difference))
+    ]
+
+
+def additional(current: str | None, actual: Catalogue) -> tuple[str, ...]:
+    """Name tables, columns, indexes and the like that no revision of the chain makes."""
+    if current is None:
+        return ()
+    beyond = differences(golden(revisions.HEAD), actual)
+    known = {_key(d) for d in differences(golden(current), actual) if d.kind is Kind.ADDITIONAL}
+    return tuple(
+        f"{difference.thing} {difference.where}"
+        for difference in beyond
+        if difference.kind is Kind.ADDITIONAL
+        and _key(difference) in known
+        and difference.name not in _OUR_INDEXES
+        and not _is_shim(difference)
+    )
+
+
+def shims_standing(actual: Catalogue) -> tuple[str, ...]:
+    """Name the shims that stand in this database now."""
+    standing: list[str] = []
+    for shim in shims.DEFAULTS:
+        columns = actual["tables"].get(shim.table, {"columns": []})["columns"]
+        if any(c["name"] == shim.column and c["default"] is not None for c in columns):
+            standing.append(shim.name)
+    for unique in shims.ONCE_UNIQUE:
+        indexes = actual["tables"].get(unique.table, {"indexes": []})["indexes"]
+        if any(index["name"] == unique.index for index in indexes):
+            standing.append(unique.name)
+    return tuple(standing)
+
+
+def _key(difference: Difference) -> tuple[Thing, str | None, str, str | None]:
+    return difference.thing, difference.table, difference.name, difference.part
+
+
+def _is_shim(difference: Difference) -> bool:
+    return (
+        difference.thing is Thing.COLUMN
+        and difference.part == "default"
+        and (difference.table, difference.name) in _OUR_DEFAULTS
+    )
+
+
+def _is_nullable_variant(difference: Difference) -> bool:
+    return (
+        difference.thing is Thing.COLUMN
+        and difference.part == "nullable"
+        and difference.table in TENANT_TABLES
+        and difference.name == "organization_id"
+    )
+
+
+def _is_lost_uniqueness(difference: Difference, actual: Catalogue) -> bool:
+    """A once-unique index that is plain is ours half-done only where its shim stands beside it."""
+    for shim in shims.ONCE_UNIQUE:
+        if (difference.table, difference.name) == (shim.table, shim.golden_index):
+            indexes = actual["tables"][shim.table]["indexes"]
+            return all(index["name"] != shim.index for index in indexes)
+    return False
+
+
+def _is_key(difference: Difference) -> bool:
+    return difference.table is not None and difference.name == f"{difference.table}_pkey"
