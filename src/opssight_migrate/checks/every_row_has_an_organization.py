@@ -1,0 +1,44 @@
+"""No row of a tenant table is without an organization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opssight_migrate.checks.base import Check
+from opssight_migrate.model.plan import Finding, Severity
+from opssight_migrate.opssight import revisions
+from opssight_migrate.opssight.tables import TENANT_TABLES
+from opssight_migrate.postgres import sql
+from opssight_migrate.postgres.session import Session
+
+_WITHOUT_ORGANIZATION = """
+SELECT count(*), (array_agg(t.id::text ORDER BY t.id))[1:5]
+  FROM {table} AS t
+  LEFT JOIN organizations AS o ON o.id = t.organization_id
+ WHERE o.id IS NULL
+"""
+
+
+class EveryRowHasAnOrganization(Check):
+    """NULL and dangling references alike: the join does not trust the foreign key."""
+
+    id = "every-row-has-an-organization"
+    title = "Rows of the tenant tables belong to an organization that exists"
+    category = "tenancy"
+    needs = revisions.MULTI_TENANCY
+
+    def run(self, session: Session) -> Iterable[Finding]:
+        """Look at each of the five tables."""
+        for table in TENANT_TABLES:
+            query = sql.SQL(_WITHOUT_ORGANIZATION).format(table=sql.Identifier(table))
+            rows, keys = session.rows(query)[0]
+            if rows:
+                yield Finding(
+                    check_id=self.id,
+                    severity=Severity.FAIL,
+                    message=f"rows of {table} without an organization",
+                    where=table,
+                    rows=int(rows),
+                    keys=tuple(keys),
+                    hint="opssight-migrate migrate",
+                )

@@ -1,0 +1,1 @@
+"""The engine: it owns the transactions, the loop, the cursor and the signals."""

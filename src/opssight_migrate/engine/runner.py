@@ -1,0 +1,219 @@
+"""The runner: it carries out a plan, step by step, each with its row in the journal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from opssight_migrate.engine import batches, proof
+from opssight_migrate.engine.governor import Governor
+from opssight_migrate.model.errors import StatementError, StepFailedError
+from opssight_migrate.model.events import (
+    Event,
+    LockTaken,
+    RevisionApplied,
+    StepFinished,
+    StepStarted,
+)
+from opssight_migrate.model.plan import Estimate, Finding, PlannedStep, Severity
+from opssight_migrate.model.report import Proof
+from opssight_migrate.postgres import catalog, reader, standing
+from opssight_migrate.postgres.journal import Audit, Journal
+from opssight_migrate.postgres.snapshots import Snapshot
+from opssight_migrate.steps.base import BaseStep, BatchedStep, Step, StepContext
+
+# Rows that appear behind a walk's cursor are found by the step's verification, or by a constraint
+# that its finish adds; walking again is cheap, since the batches skip what is right already.
+_WALKS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Carries out steps for one run. ``target_s`` is how long a batch should last."""
+
+    ctx: StepContext
+    journal: Journal
+    governor: Governor
+    target_s: float
+    receipts: list[LockTaken] = field(default_factory=list[LockTaken])
+
+    def hear(self, event: Event) -> None:
+        """Keep lock receipts until the step's end writes them, and pass everything on."""
+        if isinstance(event, LockTaken):
+            self.receipts.append(event)
+        self.ctx.emit(event)
+
+    def run(self, steps: tuple[BaseStep, ...], planned: tuple[PlannedStep, ...]) -> Proof:
+        """Do every step, then prove the outcome.
+
+        Raises: whatever stops a step, after the journal knows of it; StepFailedError when a step
+        or the whole did not come out as it should.
+        """
+        before = proof.take(self.ctx.session, self.journal, self.ctx.emit)
+        estimates = {step.step_id: step.estimate for step in planned}
+        for number, step in enumerate(steps, start=1):
+            self.ctx.drive.pause_point()
+            if isinstance(step, BatchedStep):
+                # A revision waits at the door, which has a budget; the governor has none.
+                self.governor.pace(step.id)
+            estimate = estimates.get(step.id, Estimate())
+            begun = self.journal.step_started(step.id, step.kind, estimate.reference_s)
+            self.ctx.emit(
+                StepStarted(
+                    step_id=step.id,
+                    title=step.title,
+                    number=number,
+                    steps_total=len(steps),
+                    resumed=begun,
+                )
+            )
+            started = time.monotonic()
+            rows = self._apply(step, estimate.rows)
+            self.ctx.emit(
+                StepFinished(
+                    step_id=step.id,
+                    title=step.title,
+                    rows=rows,
+                    elapsed_s=time.monotonic() - started,
+                )
+            )
+        self.ctx.drive.pause_point()
+        return self._proven(before)
+
+    def _apply(self, step: BaseStep, rows_total: int | None) -> int | None:
+        self.ctx.session.named(f"opssight-migrate/{self.journal.run_id}/{step.id}")
+        ctx = replace(self.ctx, drive=replace(self.ctx.drive, step_id=step.id))
+        if isinstance(step, BatchedStep):
+            return self._walk(step, ctx, rows_total)
+        if not isinstance(step, Step):
+            raise TypeError(f"{step.id} is neither a Step nor a BatchedStep")
+        if step.kind == "schema":
+            # The stamp's own transaction writes the step's end: see on_stamp().
+            step.apply(ctx)
+            self._verified(step, ctx)
+            return None
+        if step.atomic:
+            with self.ctx.session.writing():
+                self.journal.guard()
+                rows = step.apply(ctx)
+                self._done(step, rows)
+            self._verified(step, ctx)
+            return rows
+        rows = step.apply(ctx)
+        self._verified(step, ctx)
+        with self.ctx.session.writing():
+            self.journal.guard()
+            self._done(step, rows)
+        return rows
+
+    def _walk(self, step: BatchedStep, ctx: StepContext, rows_total: int | None) -> int:
+        step.prepare(ctx)
+        findings: list[Finding] = []
+        rows = 0
+        for _ in range(_WALKS):
+            ways = tuple(step.walks(ctx))
+            rows = sum(
+                batches.walk(
+                    ctx,
+                    self.journal,
+                    step.id,
+                    way,
+                    governor=self.governor,
+                    rows_total=rows_total,
+                    target_s=self.target_s,
+                )
+                for way in ways
+            )
+            try:
+                step.finish(ctx)
+            except StatementError as error:
+                findings = [_refused(step, error)]
+            else:
+                findings = self._failures(step, ctx)
+            if not findings:
+                with self.ctx.session.writing():
+                    self.journal.guard()
+                    self._done(step, rows)
+                return rows
+            for way in ways:
+                self.journal.rewind(step.id, way.table)
+        self.journal.step_ended(step.id, "failed", rows)
+        raise _failed(step, findings)
+
+    def on_stamp(self, revision: str) -> None:
+        """Write a revision's journal row in the transaction that stamps it."""
+        self.journal.guard()
+        self._write_receipts()
+        self.journal.step_ended(revision, "done", None)
+        self.journal.audit(
+            Audit(operation="UPDATE", severity="MEDIUM", table="alembic_version"),
+            f"revision {revision} applied",
+            record=revision,
+            context={"step": revision},
+        )
+        self.ctx.emit(RevisionApplied(revision=revision))
+
+    def _write_receipts(self) -> None:
+        while self.receipts:
+            self.journal.receive(self.receipts.pop(0))
+
+    def _done(self, step: BaseStep, rows: int | None) -> None:
+        self._write_receipts()
+        self.journal.step_ended(step.id, "done", rows)
+        self.journal.audit(
+            step.audit, step.title, record=step.id, context={"step": step.id, "rows": rows}
+        )
+
+    def _failures(self, step: BaseStep, ctx: StepContext) -> list[Finding]:
+        with ctx.session.reading():
+            return [f for f in step.verify(ctx) if f.severity is Severity.FAIL]
+
+    def _verified(self, step: BaseStep, ctx: StepContext) -> None:
+        if findings := self._failures(step, ctx):
+            self.journal.step_ended(step.id, "failed", None)
+            raise _failed(step, findings)
+
+    def _proven(self, before: tuple[Snapshot, ...]) -> Proof:
+        """Compare catalogue and rows with what they should be.
+
+        Raises: StepFailedError naming what differs.
+        """
+        self.ctx.session.named(f"opssight-migrate/{self.journal.run_id}/proof")
+        with self.ctx.session.reading():
+            current = catalog.current_revision(self.ctx.session)
+            actual = reader.read_catalogue(self.ctx.session)
+            drifted = standing.altered(self.ctx.session, current, actual) if current else []
+        if drifted:
+            raise StepFailedError(
+                f"the catalogue is not the golden one of {current}: {drifted[0].sentence}"
+                + (f" (and {len(drifted) - 1} more)" if len(drifted) > 1 else ""),
+                where=drifted[0].where,
+                hint=drifted[0].mending or "opssight-migrate verify",
+            )
+        verdict = proof.compare(self.ctx.session, before, self.ctx.emit)
+        if verdict.lost:
+            raise StepFailedError(
+                f"rows differ from before: {verdict.proof.sentence}",
+                where=verdict.lost[0],
+                hint="keep this database as it is and compare it with a backup",
+            )
+        shims = len(standing.shims_standing(actual))
+        catalogue = f"catalogue equal to {current}" + (f", beside {shims} shims" if shims else "")
+        sentence = f"{verdict.proof.sentence}; {catalogue}"
+        return verdict.proof.model_copy(update={"catalogue": catalogue, "sentence": sentence})
+
+
+def _refused(step: BaseStep, error: StatementError) -> Finding:
+    return Finding(
+        check_id=step.id, severity=Severity.FAIL, message=error.message, where=error.where
+    )
+
+
+def _failed(step: BaseStep, findings: list[Finding]) -> StepFailedError:
+    first = findings[0]
+    rows = f" ({first.rows:,} rows)" if first.rows else ""
+    return StepFailedError(
+        f"{step.id}: {first.message}{rows}",
+        where=first.where,
+        hint=first.hint or "opssight-migrate verify",
+    )
