@@ -1,0 +1,1 @@
+"""The command line: options, confirmation and exit codes, and nothing else."""

@@ -1,0 +1,155 @@
+"""The options that every verb has, declared once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec
+
+import typer
+
+from opssight_migrate.cli import completion
+
+Output = Literal["text", "json", "jsonl"]
+Color = Literal["auto", "always", "never"]
+Progress = Literal["auto", "bar", "plain", "none"]
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the options that every verb has were set to. None means: not given."""
+
+    environment: str | None = None
+    config: Path | None = None
+    output: Output = "text"
+    output_file: Path | None = None
+    verbose: bool = False
+    quiet: bool = False
+    color: Color = "auto"
+    progress: Progress = "auto"
+    no_input: bool = False
+    log_dir: Path | None = None
+
+    def hint(self, environment: str) -> str:
+        """Return the options with which a next command finds the same database."""
+        config = f" -c {shlex.quote(str(self.config))}" if self.config else ""
+        return f"-e {shlex.quote(environment)}{config}"
+
+
+# OPSSIGHT_ENVIRONMENT and OPSSIGHT_CONFIG are read by the settings and not by typer: what a
+# variable names must never count as typed by the operator (no variable selects a protected
+# environment).
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        "-e",
+        metavar="NAME",
+        help="Work on this environment of opssight.toml. [env var: OPSSIGHT_ENVIRONMENT]",
+        autocompletion=completion.environments,
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Read this file instead of the nearest opssight.toml. [env var: OPSSIGHT_CONFIG]",
+    ),
+]
+OutputOption = Annotated[
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        envvar="OPSSIGHT_OUTPUT",
+        help="Write text, one JSON document, or events as JSON lines and then the document.",
+    ),
+]
+OutputFileOption = Annotated[
+    Path | None,
+    typer.Option("--output-file", metavar="FILE", help="Write the result here, not to stdout."),
+]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell notes, statements and where values come from.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Tell errors only (and the document, with -o json).")
+]
+ColorOption = Annotated[
+    Color, typer.Option("--color", help="Colour the labels; auto heeds NO_COLOR and the terminal.")
+]
+ProgressOption = Annotated[
+    Progress,
+    typer.Option(
+        "--progress",
+        envvar="OPSSIGHT_PROGRESS",
+        help="Show progress on stderr; auto is a bar on a terminal, and plain lines elsewhere.",
+    ),
+]
+NoInputOption = Annotated[
+    bool, typer.Option("--no-input", help="Never ask; whatever would need an answer is refused.")
+]
+LogDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-dir",
+        metavar="DIR",
+        envvar="OPSSIGHT_LOG_DIR",
+        help="Write log files here, not to the user's state directory.",
+    ),
+]
+DetailedExitcodeOption = Annotated[
+    bool,
+    typer.Option("--detailed-exitcode", help="Exit 3, not 0, when there is something to do."),
+]
+
+
+def _shared(
+    *,
+    environment: EnvironmentOption = None,
+    config: ConfigOption = None,
+    output: OutputOption = "text",
+    output_file: OutputFileOption = None,
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
+    color: ColorOption = "auto",
+    progress: ProgressOption = "auto",
+    no_input: NoInputOption = False,
+    log_dir: LogDirOption = None,
+) -> Shared:
+    return Shared(
+        environment=environment,
+        config=config,
+        output=output,
+        output_file=output_file,
+        verbose=verbose,
+        quiet=quiet,
+        color=color,
+        progress=progress,
+        no_input=no_input,
+        log_dir=log_dir,
+    )
+
+
+def with_shared(command: Callable[Concatenate[Shared, P], None]) -> Callable[..., None]:
+    """Add the shared options to a command, which gets them as its first argument."""
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    added = inspect.signature(_shared, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        shared = _shared(**{name: given.pop(name) for name in added})
+        command(shared, **given)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+    parameters = [*own, *added.values()]
+    setattr(wrapper, "__signature__", inspect.Signature(parameters))  # noqa: B010
+    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapper

@@ -1,0 +1,1 @@
+"""Use cases, one a file: what each verb does, wired from the floors below."""

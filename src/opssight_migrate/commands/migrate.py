@@ -1,0 +1,274 @@
+"""``migrate``: plan, ask, carry out, prove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from opssight_migrate import __version__
+from opssight_migrate.commands import wiring
+from opssight_migrate.commands.draft import Draft, status_of
+from opssight_migrate.engine import planner, preflight
+from opssight_migrate.engine.governor import Governor
+from opssight_migrate.engine.planner import Prospect
+from opssight_migrate.engine.runner import Runner
+from opssight_migrate.engine.signals import usual_signals
+from opssight_migrate.engine.stopping import StopSignal
+from opssight_migrate.model.errors import (
+    ExitCode,
+    InterruptedRunError,
+    MigrateError,
+    PartialError,
+    RefusedError,
+    Touched,
+)
+from opssight_migrate.model.events import (
+    Emit,
+    Event,
+    Noted,
+    PlanMade,
+    RunFinished,
+    RunStarted,
+)
+from opssight_migrate.model.plan import Obstacle, Plan
+from opssight_migrate.model.report import Lost, Next, Report, Status
+from opssight_migrate.postgres import catalog, exclusive, journal, marker, reader, standing
+from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.receipts import Observer
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.signals import Monitor
+from opssight_migrate.settings import Profile, Settings
+
+Confirm = Callable[[Plan, bool], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateRequest:
+    """What the operator asked for. ``to`` None is the configured target; ``argv_hint`` is how to
+    name the same environment again, for the ``next:`` lines.
+    """
+
+    to: str | None = None
+    dry_run: bool = False
+    allow: tuple[str, ...] = ()
+    argv_hint: str = ""
+
+
+def migrate(
+    settings: Settings, profile: Profile, request: MigrateRequest, *, confirm: Confirm, emit: Emit
+) -> Report:
+    """Take the database of ``profile`` to the target; every error of ours ends in the report.
+
+    ``confirm`` is asked once, with the plan and whether the database is a copy to adopt; it
+    raises NotConfirmedError to decline. It is not asked when there is nothing to do.
+    """
+    draft = Draft("migrate", profile, dry_run=request.dry_run)
+
+    def tell(event: Event) -> None:
+        draft.hear(event)
+        emit(event)
+
+    with draft.recording(), wiring.reachable(profile, tell) as opened:
+        session = opened("opssight-migrate/migrate")
+        try:
+            _Migration(settings, profile, request, opened, session, draft, tell).go(confirm)
+        finally:
+            session.close()
+    return draft.report()
+
+
+class _Migration:
+    """One run of the verb, from the look to the end of its journal row."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        profile: Profile,
+        request: MigrateRequest,
+        opened: Callable[[str], Session],
+        session: Session,
+        draft: Draft,
+        emit: Emit,
+    ) -> None:
+        self.settings = settings
+        self.profile = profile
+        self.request = request
+        self.observer = Observer(lambda: opened("opssight-migrate/observer"), session.pid)
+        self.monitor = Monitor(lambda: opened("opssight-migrate/monitor"), self._warn)
+        self.session = session
+        self.draft = draft
+        self.emit = emit
+        self.target = wiring.target_of(profile, request.to)
+        self.stop = StopSignal(session, emit)
+
+    def go(self, confirm: Confirm) -> None:
+        """Look, ask and do."""
+        if not self.request.dry_run:
+            exclusive.take(self.session)
+            exclusive.end_orphans(self.session)
+        prospect = planner.prospect(
+            wiring.looking(self.session, self.profile, self.emit), self.target
+        )
+        self.emit(PlanMade(plan=prospect.plan))
+        self.draft.revision_to = prospect.plan.revision_from
+        self.draft.shims = standing.shims_standing(prospect.catalogue)
+        self._refuse(prospect.plan)
+        if prospect.is_empty:
+            self.draft.status = "nothing_to_do"
+            return
+        if self.request.dry_run:
+            self.draft.status = "pending"
+            self._next("migrate", "carry out this plan")
+            return
+        confirm(prospect.plan, prospect.is_copy)
+        with self.stop.listening():
+            self._carry_out(prospect)
+
+    def _refuse(self, plan: Plan) -> None:
+        """Raise the refusal that the plan holds, if it does; each further reason is a diagnostic.
+
+        Raises: RefusedError, of the kind of the first reason.
+        """
+        standing_in_the_way = [
+            blocker
+            for blocker in plan.blockers
+            if not (blocker.kind is Obstacle.PUBLISHED and blocker.kind in self.request.allow)
+        ]
+        for blocker in standing_in_the_way[1:]:
+            self.draft.block(blocker)
+        if refusal := preflight.refusal(standing_in_the_way):
+            raise refusal
+
+    def _carry_out(self, prospect: Prospect) -> None:
+        plan = prospect.plan
+        with self.session.writing():
+            journal.install(self.session)
+            marker.mark(self.session, self.profile.name, plan.database, adopt=prospect.is_copy)
+        book = Journal.begin(self.session, self._facts(plan))
+        self.emit(RunStarted(run_id=book.run_id, resumes=book.resumes, steps_total=len(plan.steps)))
+        with self.session.writing():
+            self._leave_trace(book, f"migration to {self.target} begins", plan)
+        runner = self._runner(book)
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            self.draft.proof = runner.run(prospect.pending, plan.steps)
+            with self.session.writing():
+                book.guard()
+                self._leave_trace(book, f"migrated to {self.target}", plan)
+                book.end("ok")
+            status = self.draft.status
+        except MigrateError as error:
+            ended = self._as_resumable(self.stop.reason(error))
+            status = status_of(ended)
+            self._ended_badly(book, ended, plan)
+            raise ended from error
+        finally:
+            self._close_observers()
+            self._account(runner.governor)
+            self._look_again()
+            elapsed_s = time.monotonic() - started
+            self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
+        self._next("verify", "prove it again, any time")
+        self.draft.next.append(
+            Next(
+                command="deploy the new OpsSight release",
+                why="the old one goes on working until then",
+            )
+        )
+        if self.draft.shims:
+            self._next("status", f"lists the {len(self.draft.shims)} shims that stay for it")
+
+    def _runner(self, book: Journal) -> Runner:
+        organization = self.profile.tenancy.default_organization
+        ctx = wiring.looking(self.session, self.profile, self.emit)
+        runner = Runner(
+            ctx=ctx,
+            journal=book,
+            governor=self._governor(),
+            target_s=self.profile.batch_target.total_seconds(),
+        )
+        drive = replace(
+            ctx.drive,
+            organization=(organization.name, organization.slug),
+            budget_s=self.profile.lock_budget.total_seconds(),
+            pause_point=self.stop.pause_point,
+            on_stamp=runner.on_stamp,
+            observer=self.observer,
+            emit=runner.hear,
+        )
+        return replace(runner, ctx=replace(ctx, drive=drive, emit=runner.hear))
+
+    def _governor(self) -> Governor:
+        return Governor(
+            usual_signals(self.monitor), emit=self.emit, pause_point=self.stop.pause_point
+        )
+
+    def _facts(self, plan: Plan) -> RunFacts:
+        return RunFacts(
+            command="migrate",
+            environment=self.profile.name,
+            tool_version=__version__,
+            server_version=plan.database.server_version,
+            settings_digest=self.settings.digest(),
+            plan_digest=plan.digest,
+            revision_from=plan.revision_from,
+            revision_to=plan.revision_to,
+        )
+
+    def _leave_trace(self, book: Journal, description: str, plan: Plan) -> None:
+        book.audit(
+            Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
+            description,
+            record=book.run_id,
+            context={"from": plan.revision_from, "to": self.target},
+        )
+
+    def _ended_badly(self, book: Journal, error: MigrateError, plan: Plan) -> None:
+        """Write the end into the journal, where there still is a connection to write with."""
+        status = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
+        try:
+            with self.session.writing():
+                self._leave_trace(book, f"migration to {self.target} {status}: {error.code}", plan)
+                book.end(status, f"{error.code}: {error.message}")
+        except MigrateError as second:
+            self.emit(
+                Noted(severity="warning", message=f"the journal lacks this end: {second.message}")
+            )
+
+    def _as_resumable(self, error: MigrateError) -> MigrateError:
+        """Once a run has begun, what stops it is no longer a refusal that touched nothing."""
+        if isinstance(error, RefusedError) or error.exit_code is ExitCode.CONNECT:
+            return PartialError(
+                error.message, hint=error.hint, where=error.where, sqlstate=error.sqlstate
+            )
+        error.touched = Touched.RESUMABLE
+        return error
+
+    def _account(self, governor: Governor) -> None:
+        """Say in the report how long the run waited, and for what."""
+        if lost := governor.lost():
+            by_cause_ms = {cause: round(lost_s * 1000) for cause, lost_s in lost.items()}
+            self.draft.lost = Lost(by_cause_ms=by_cause_ms, sentence=governor.sentence())
+
+    def _warn(self, message: str) -> None:
+        self.emit(Noted(severity="warning", message=message))
+
+    def _close_observers(self) -> None:
+        self.monitor.close()
+        self.observer.close()
+        if self.observer.blind_because is not None:
+            self._warn(f"lock receipts lack their victims: {self.observer.blind_because}")
+
+    def _look_again(self) -> None:
+        """Say in the report where the database is now."""
+        if self.session.connection.closed:
+            return
+        with self.draft.recording(), self.session.reading():
+            self.draft.revision_to = catalog.current_revision(self.session)
+            self.draft.shims = standing.shims_standing(reader.read_catalogue(self.session))
+
+    def _next(self, verb: str, why: str) -> None:
+        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
+        self.draft.next.append(Next(command=command, why=why))

@@ -1,0 +1,68 @@
+"""How a verb gets at its database: the embedded server or the profile's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opssight_migrate.model.errors import ConfigError, UsageError
+from opssight_migrate.model.events import Emit
+from opssight_migrate.opssight import revisions
+from opssight_migrate.postgres import connect, embedded, sample_database
+from opssight_migrate.postgres.chain import Drive
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile
+from opssight_migrate.steps.base import StepContext
+
+
+@contextmanager
+def connected(profile: Profile, command: str, emit: Emit) -> Iterator[Session]:
+    """Open the working connection of a verb; the embedded server lives as long as it is used.
+
+    Raises: ConfigError, ConnectError and what ``connect.opened`` raises.
+    """
+    with reachable(profile, emit) as opened:
+        session = opened(f"opssight-migrate/{command}")
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@contextmanager
+def reachable(profile: Profile, emit: Emit) -> Iterator[Callable[[str], Session]]:
+    """Give a way to open connections of a given application name to the profile's database."""
+    if profile.is_embedded:
+        with embedded.default_cluster() as cluster:
+            yield _opener(sample_database.ensure(cluster, emit))
+        return
+    yield _opener(connect.conninfo_of(profile, env=os.environ))
+
+
+def _opener(conninfo: str) -> Callable[[str], Session]:
+    return lambda name: connect.opened(conninfo, application_name=name)
+
+
+def target_of(profile: Profile, chosen: str | None) -> str:
+    """Return the revision to go to: the option, else the configuration, else our default.
+
+    Raises: UsageError or ConfigError, when that is none of the published ones.
+    """
+    target = chosen or profile.target_revision or revisions.TARGET
+    if not revisions.is_published(target):
+        known = ", ".join(revision.id for revision in revisions.REVISIONS)
+        error = UsageError if chosen else ConfigError
+        raise error(
+            f"revision {target!r} is none of the published ones",
+            where=None if chosen else "[project] target_revision",
+            hint=f"write one of: {known}",
+        )
+    return target
+
+
+def looking(session: Session, profile: Profile, emit: Emit) -> StepContext:
+    """Return the context of a verb that reads only."""
+    return StepContext(
+        session=session, profile=profile, drive=Drive(session=session, emit=emit), emit=emit
+    )

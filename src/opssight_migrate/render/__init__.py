@@ -1,0 +1,1 @@
+"""Subscribers that show events: screen, plain text, JSON, log file."""
