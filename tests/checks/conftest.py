@@ -1,0 +1,68 @@
+"""How the tests of checks ask one: alone, in its READ ONLY transaction, on a migrated database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from psycopg import sql
+from tests.conftest import NewDatabase, TemplateAt, run_on
+
+from opssight_migrate.checks.base import Check
+from opssight_migrate.commands.migrate import MigrateRequest, migrate
+from opssight_migrate.engine import checker
+from opssight_migrate.engine.checker import Outcome
+from opssight_migrate.model.events import unheard
+from opssight_migrate.model.plan import Finding, Plan, Severity
+from opssight_migrate.opssight.revisions import START
+from opssight_migrate.postgres.cluster import Cluster
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Settings
+
+MIGRATED = "template_migrated_by_the_command"
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server: Cluster, template_at: TemplateAt) -> str:
+    """A template database that ``migrate`` took from the start to the target, with its rows."""
+    run_on(
+        server,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(MIGRATED), sql.Identifier(template_at(START, True))
+        ),
+    )
+    settings = Settings.model_validate(
+        {
+            "project": {"default_environment": "test"},
+            "environments": {"test": {"url": server.conninfo(MIGRATED)}},
+        }
+    )
+
+    def say_yes(plan: Plan, is_copy: bool) -> None:
+        del plan, is_copy
+
+    profile = settings.profile(None)
+    report = migrate(settings, profile, MigrateRequest(), confirm=say_yes, emit=unheard)
+    assert report.exit_code == 0, report.diagnostics
+    return MIGRATED
+
+
+@pytest.fixture
+def migrated(
+    new_database: NewDatabase, migrated_template: str, opened: Callable[[str], Session]
+) -> Session:
+    """A session on a fresh copy of the migrated database."""
+    return opened(new_database(migrated_template))
+
+
+def outcome(check: Check, session: Session) -> Outcome:
+    """Run one check as ``verify`` does."""
+    (found,) = checker.run_checks([check], session)
+    return found
+
+
+def failures(check: Check, session: Session) -> list[Finding]:
+    """Return what one check finds wrong; it must not have been skipped."""
+    found = outcome(check, session)
+    assert not found.skipped
+    return [finding for finding in found.findings if finding.severity is not Severity.NOTE]

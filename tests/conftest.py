@@ -1,0 +1,178 @@
+"""A disposable PostgreSQL of every major version that is here, and fresh databases on it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from opssight_migrate.opssight import sample
+from opssight_migrate.opssight.revisions import START
+from opssight_migrate.postgres import chain, sample_database
+from opssight_migrate.postgres.cluster import Cluster
+from opssight_migrate.postgres.embedded import wheel_bin_dir
+from opssight_migrate.postgres.installation import Installation
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Settings
+
+
+class NewDatabase(Protocol):
+    """Create an empty database, or a copy of ``template``, and return its conninfo."""
+
+    def __call__(self, template: str | None = None) -> str: ...
+
+
+TemplateAt = Callable[[str, bool], str]
+
+
+class DatabaseAt(Protocol):
+    """Make a database at ``revision``, filled with the small sample or empty."""
+
+    def __call__(self, revision: str, filled: bool = True) -> str: ...
+
+
+class SettingsFor(Protocol):
+    """Make settings for the database of ``conninfo``; other tables as in opssight.toml."""
+
+    def __call__(self, conninfo: str, **tables: object) -> Settings: ...
+
+
+def _bin_dirs() -> dict[int, Path]:
+    places = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return {Installation(place).major: place for place in [*places, wheel_bin_dir()]}
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(path, id=f"pg{major}") for major, path in sorted(_bin_dirs().items())],
+)
+def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running server of this worker's own; a test that asks for it runs on every version."""
+    # Not tmp_path_factory: as root its base is closed to the user whom the server runs as.
+    home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
+    try:
+        with Cluster(home, request.param, durable=False) as running:
+            yield running
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def new_database(server: Cluster) -> Iterator[NewDatabase]:
+    """Make databases that are dropped at the end of the test, whoever is still connected."""
+    names: list[str] = []
+
+    def create(template: str | None = None) -> str:
+        name = f"test_{uuid4().hex[:12]}"
+        run_on(
+            server,
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template or "template1")
+            ),
+        )
+        names.append(name)
+        return server.conninfo(name)
+
+    yield create
+    for name in names:
+        run_on(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def session(new_database: NewDatabase) -> Iterator[Session]:
+    """A prepared session on an empty database."""
+    with psycopg.connect(new_database(), autocommit=True) as connection:
+        prepared = Session(connection)
+        prepared.prepare()
+        yield prepared
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], Session]]:
+    """Open prepared sessions that are closed at the end of the test."""
+    with ExitStack() as stack:
+
+        def open_one(conninfo: str) -> Session:
+            connection = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
+            prepared = Session(connection)
+            prepared.prepare()
+            return prepared
+
+        yield open_one
+
+
+@pytest.fixture(scope="session")
+def template_at(server: Cluster) -> TemplateAt:
+    """Name a template database at a revision, made on first use by the real chain.
+
+    ``filled``: with the sample, a hundredth of its size. The data steps have run in none of them.
+    """
+
+    @cache
+    def template(revision: str, filled: bool) -> str:
+        name = f"template_{revision}_{'filled' if filled else 'empty'}"
+        source = "template1"
+        if revision != START:
+            source = template(START, filled)
+        elif filled:
+            source = template(START, False)
+        run_on(
+            server,
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(source)
+            ),
+        )
+        with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
+            session = Session(connection)
+            session.prepare()
+            chain.upgrade(chain.Drive(session=session), revision)
+            if revision == START and filled:
+                sample_database.load(session, sample.USUAL.scaled(0.01))
+        return name
+
+    return template
+
+
+@pytest.fixture
+def database_at(new_database: NewDatabase, template_at: TemplateAt) -> DatabaseAt:
+    """Make a database at a revision, filled or empty, and return its conninfo."""
+    return lambda revision, filled=True: new_database(template_at(revision, filled))
+
+
+@pytest.fixture
+def at_start(database_at: DatabaseAt, opened: Callable[[str], Session]) -> Session:
+    """A session on an OpsSight at d8b40ecdc203 without a row."""
+    return opened(database_at(START, filled=False))
+
+
+@pytest.fixture
+def populated(database_at: DatabaseAt, opened: Callable[[str], Session]) -> Session:
+    """A session on an OpsSight at d8b40ecdc203 with about 2,500 rows in its 22 tables."""
+    return opened(database_at(START))
+
+
+@pytest.fixture
+def settings_for() -> SettingsFor:
+    """Make settings whose default environment ``test`` is the database of a conninfo."""
+
+    def make(conninfo: str, **tables: object) -> Settings:
+        environments = {"test": {"url": conninfo}}
+        project = {"default_environment": "test"}
+        return Settings.model_validate({"project": project, "environments": environments, **tables})
+
+    return make
+
+
+def run_on(server: Cluster, statement: sql.Composed) -> None:
+    """Run one statement of the kind that no transaction may hold, such as CREATE DATABASE."""
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,42 @@
+"""What the tests under load share: a server of their own, and a filled database on it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.load import show
+
+from opssight_migrate.postgres.cluster import Cluster
+
+FILLED = "template_load"
+# About 72,000 rows, 6,000 of them users.
+FACTOR = 0.3
+
+
+@pytest.fixture(scope="session")
+def busy_server(server: Cluster) -> Iterator[Cluster]:
+    """A server of the same version with settings of its own."""
+    home = Path(tempfile.mkdtemp(prefix="opssight-load-", dir="/tmp"))
+    try:
+        with Cluster(home, server.bin_dir, durable=False, settings=show.SETTINGS) as running:
+            yield running
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def filled(busy_server: Cluster) -> str:
+    """Name a template at the start with about 72,000 rows."""
+    show.fill(busy_server, FILLED, FACTOR)
+    return FILLED
+
+
+@pytest.fixture
+def database(busy_server: Cluster, filled: str) -> Iterator[str]:
+    """A database of about 72,000 rows at the start; its conninfo."""
+    with show.copied(busy_server, filled) as conninfo:
+        yield conninfo

@@ -1,0 +1,21 @@
+"""TimescaleDB on a server that has none: it is said so, and nothing depends on it."""
+
+from __future__ import annotations
+
+from opssight_migrate.postgres import timescale
+from opssight_migrate.postgres.session import Session
+
+
+def test_a_server_without_the_package_offers_nothing_and_says_what_to_install(
+    session: Session,
+) -> None:
+    offer = timescale.offered(session)
+
+    assert offer.installed is None
+    assert offer.reason == "TimescaleDB is not on this server"
+    assert "timescaledb-2-postgresql" in str(offer.hint)
+
+
+def test_no_table_is_a_hypertable_without_the_extension(populated: Session) -> None:
+    assert not timescale.is_hypertable(populated, "users")
+    assert not timescale.is_hypertable(populated, "there_is_none")
