@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -187,7 +188,33 @@ def test_a_killed_first_user_takes_nothing_from_the_second(
         with psycopg.connect(conninfo) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         assert pid_of(home) == pid
-    assert eventually_stops(home)
+    assert watcher.postmaster(home) is None
+
+
+@pytest.mark.parametrize("after_s", [0, 0.02])
+def test_whoever_stops_it_the_server_has_stopped_when_its_last_user_returns(
+    home: Path, command: Callable[[], Command], after_s: float
+) -> None:
+    # The watcher of the killed one may be the faster to stop it.
+    for _ in range(3):
+        killed = command()
+        killed.wait_for_server()
+        with Cluster(home, wheel_bin_dir(), durable=False):
+            killed.process.kill()
+            time.sleep(after_s)
+        assert watcher.postmaster(home) is None
+
+
+def test_two_that_finish_at_once_leave_no_server_behind(
+    home: Path, command: Callable[[], Command]
+) -> None:
+    for _ in range(3):
+        both = [command(), command()]
+        for one in both:
+            one.wait_for_server()
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(Command.finish, both))
+        assert watcher.postmaster(home) is None
 
 
 def test_the_server_of_a_killed_command_stops_by_itself(

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ DATA = "data"
 IN_USE = "in-use"
 FINISHED = b"."
 
+_LEAVING = "leaving"
+_EX = fcntl.LOCK_EX
 _FAST_SHUTDOWN_S = 60.0
 _IMMEDIATE_SHUTDOWN_S = 10.0
 _STARTING_S = 1.0
@@ -134,14 +137,28 @@ def main(home: Path) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     in_use = os.open(home / IN_USE, os.O_RDWR | os.O_NOFOLLOW)
     _become_owner_of(home)
-    has_finished = os.read(0, 1) == FINISHED
-    try:
+    if os.read(0, 1) == FINISHED:
+        # One at a time, or the looks of two that finish at once are users to each other.
+        fcntl.flock(os.open(home / _LEAVING, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), _EX)
+        if _was_the_last(in_use):
+            stop(home)
+    else:
         # Killed: its lock may outlive its pipe for a moment, so wait until nobody holds it.
-        # Finished: whoever still holds the lock has a watcher of their own.
-        fcntl.flock(in_use, fcntl.LOCK_EX | (fcntl.LOCK_NB if has_finished else 0))
-    except BlockingIOError:
-        return
-    stop(home, patience_s=0.0 if has_finished else _STARTING_S)
+        fcntl.flock(in_use, _EX)
+        stop(home, patience_s=_STARTING_S)
+
+
+def _was_the_last(in_use: int) -> bool:
+    # Whoever still holds the lock has a watcher of their own; but if that watcher is stopping the
+    # server at this moment (its command was killed), ours has not stopped yet.
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(in_use, _EX | fcntl.LOCK_NB)
+            return True
+        with suppress(BlockingIOError):
+            fcntl.flock(in_use, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        time.sleep(_POLL_S)
 
 
 if __name__ == "__main__":
