@@ -89,9 +89,9 @@ class Stepping(Session):
         return found
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, one_snapshot: bool = False) -> Iterator[None]:
         """Hold one transaction, and die when it is committed."""
-        with super().writing():
+        with super().writing(one_snapshot=one_snapshot):
             yield
         raise PullThePlugError("committed")
 

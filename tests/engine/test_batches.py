@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
-from opssight_migrate.engine.batches import FEWEST_ROWS, MOST_ROWS, BatchSize
+from opssight_migrate.engine.batches import FEWEST_ROWS, FIRST_ROWS, MOST_ROWS, BatchSize
 from opssight_migrate.opssight.revisions import RBAC
 from opssight_migrate.postgres.session import Session
 
@@ -57,9 +57,9 @@ def test_the_size_of_a_batch_follows_its_time_within_bounds() -> None:
     size = BatchSize(target_s=0.04)
 
     size.learn(0.04)
-    assert size.rows == FEWEST_ROWS
+    assert size.rows == FIRST_ROWS
     size.learn(0.001)
-    assert size.rows == 2 * FEWEST_ROWS
+    assert size.rows == 2 * FIRST_ROWS
     for _ in range(20):
         size.learn(0.0001)
     assert size.rows == MOST_ROWS

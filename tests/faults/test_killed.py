@@ -186,7 +186,7 @@ def test_a_run_killed_in_the_middle_of_a_batch_loses_that_batch_only(
             event="BatchDone",
             of="assign-roles",
             first="SELECT id FROM users ORDER BY id DESC LIMIT 1 FOR UPDATE",
-            inside="%FOR NO KEY UPDATE%",
+            inside="%WITH batch AS%",
         ),
     )
     (batches,) = asked(crowded, BATCHES)[0]

@@ -85,7 +85,7 @@ def test_a_second_signal_cancels_a_batch_that_waits_for_a_row(
         event="BatchDone",
         of="assign-roles",
         first="SELECT id FROM users ORDER BY id DESC LIMIT 1 FOR UPDATE",
-        inside="%FOR NO KEY UPDATE%",
+        inside="%WITH batch AS%",
         signals=("SIGINT", "SIGINT"),
     )
     report = stopped(victim(point))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.conftest import DatabaseAt, SettingsFor
@@ -423,6 +425,71 @@ def test_a_user_who_signs_up_behind_the_walk_is_assigned_in_the_same_run(
     assert proof.differing == ("users",)
     assert "written by others meanwhile, so not comparable: users" in proof.sentence
     assert filled.rows(_ASSIGNED + " WHERE u.id = 1") == [(1, True, True, "VIEWER")]
+
+
+def test_a_user_given_another_role_behind_the_walk_has_that_role_in_the_end(
+    filled: Session, opened: Opened, settings_for: SettingsFor
+) -> None:
+    other = opened(filled.connection.info.dsn)
+    changed: list[int] = []
+
+    def promote(event: Event) -> None:
+        if not changed and batches_in([event]):
+            changed.append(
+                other.scalar("""
+                    UPDATE users SET role_id = (SELECT id FROM roles WHERE name = 'MANAGER')
+                     WHERE id = (SELECT min(id) FROM users WHERE role_id IN
+                                 (SELECT id FROM roles WHERE name = 'VIEWER')) RETURNING id
+                """)
+            )
+            other.close()
+
+    apply_step(AssignRoles(), filled, settings_for("host=unused"), promote)
+
+    assert [role for *_, role in filled.rows(_ASSIGNED + " WHERE u.id = %s", changed)] == [
+        "MANAGER"
+    ]
+
+
+def test_users_who_never_stop_coming_and_changing_do_not_keep_the_step_from_its_end(
+    filled: Session, opened: Opened, settings_for: SettingsFor
+) -> None:
+    settings = settings_for("host=unused", defaults={"batch_target": "1ms"})
+    add_users(filled, 5000, role="ENGINEER")
+    conninfo = filled.connection.info.dsn
+    stopped = threading.Event()
+
+    def live(number: int) -> int:
+        session = opened(conninfo)
+        done = 0
+        while not stopped.is_set():
+            add_users(session, 1, first=(1 + number) * 1_000_000 + done, role="VIEWER")
+            session.execute(
+                "UPDATE users SET role_id = (SELECT id FROM roles WHERE name::text = %s)"
+                " WHERE id = %s",
+                (("MANAGER", "VIEWER")[done % 2], 500_001 + done % 5000),
+            )
+            done += 1
+        session.close()
+        return done
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(live, number) for number in range(2)]
+        try:
+            apply_step(AssignRoles(), filled, settings)
+        finally:
+            stopped.set()
+    written = [other.result() for other in others]
+    assigned = int(filled.scalar("SELECT count(*) FROM user_roles"))
+    apply_step(AssignRoles(), filled, settings)
+
+    wrong = "SELECT count(*) FROM users AS u LEFT JOIN user_roles AS r ON r.user_id = u.id"
+    assert min(written) > 20
+    assert assigned > 5000
+    assert (
+        filled.scalar(wrong + " WHERE r.role_id IS DISTINCT FROM coalesce(u.role_id, r.role_id)")
+        == 0
+    )
 
 
 @pytest.mark.parametrize("default_role", ["VIEWER", "none"])

@@ -12,7 +12,8 @@ from opssight_migrate.postgres.failures import DeadlockError, LockNotAvailableEr
 from opssight_migrate.postgres.journal import Journal
 from opssight_migrate.steps.base import StepContext, Walk
 
-FEWEST_ROWS = 500
+FIRST_ROWS = 500
+FEWEST_ROWS = 50
 MOST_ROWS = 50_000
 _TRIES = 5
 # One batch may be a third off the target before the size changes, and never more than doubles.
@@ -24,7 +25,7 @@ class BatchSize:
     """How many rows the next batch takes, so that it lasts about ``target_s``."""
 
     target_s: float
-    rows: int = FEWEST_ROWS
+    rows: int = FIRST_ROWS
 
     def learn(self, elapsed_s: float) -> None:
         """Adapt to how long the last batch took."""

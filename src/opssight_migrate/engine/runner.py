@@ -126,19 +126,28 @@ class Runner:
             )
             try:
                 step.finish(ctx)
+                rows, findings = self._closed(step, ctx, rows)
             except StatementError as error:
                 findings = [_refused(step, error)]
-            else:
-                findings = self._failures(step, ctx)
             if not findings:
-                with self.ctx.session.writing():
-                    self.journal.guard()
-                    self._done(step, rows)
                 return rows
             for way in ways:
                 self.journal.rewind(step.id, way.table)
         self.journal.step_ended(step.id, "failed", rows)
         raise _failed(step, findings)
+
+    def _closed(self, step: BatchedStep, ctx: StepContext, rows: int) -> tuple[int, list[Finding]]:
+        """Catch up, verify and write the step's end in one snapshot; return its rows, and why not.
+
+        Raises: DeadlockError, if somebody else wrote the same rows at this moment.
+        """
+        with ctx.session.writing(one_snapshot=True):
+            self.journal.guard()
+            rows += step.catch_up(ctx)
+            findings = [f for f in step.verify(ctx) if f.severity is Severity.FAIL]
+            if not findings:
+                self._done(step, rows)
+        return rows, findings
 
     def on_stamp(self, revision: str) -> None:
         """Write a revision's journal row in the transaction that stamps it."""

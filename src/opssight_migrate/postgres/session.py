@@ -116,9 +116,15 @@ class Session:
         return None if row is None else row[0]
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold one transaction: commit at the end, roll back on an exception."""
+    def writing(self, *, one_snapshot: bool = False) -> Iterator[None]:
+        """Hold one transaction: commit at the end, roll back on an exception.
+
+        With ``one_snapshot`` all its statements see the same moment, and a row that somebody else
+        changed since is refused to them (DeadlockError, 40001).
+        """
         with translated(), self.connection.transaction():
+            if one_snapshot:
+                self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield
 
     @contextmanager

@@ -43,20 +43,19 @@ SELECT r.id, p.id FROM roles AS r, permissions AS p
  WHERE r.name::text = %(role)s AND p.name::text = ANY(%(permissions)s)
 """
 # The role a user should have: role_id; else SUPER_ADMIN for a superuser; else the default.
-# An assignment that is there is changed only where role_id says so, and never made active again.
-_ASSIGN_BATCH = """
+_WANTED = """
 WITH batch AS (
-    SELECT id, organization_id, is_active, role_id AS own,
-           coalesce(role_id, CASE WHEN is_superuser THEN %(super)s::int
-                                  ELSE %(default)s::int END) AS role_id,
-           CASE WHEN role_id IS NOT NULL THEN 'from users.role_id'
-                WHEN is_superuser THEN 'superuser without a role'
+    SELECT u.id, u.organization_id, u.is_active, u.role_id AS own,
+           coalesce(u.role_id, CASE WHEN u.is_superuser THEN %(super)s::int
+                                    ELSE %(default)s::int END) AS role_id,
+           CASE WHEN u.role_id IS NOT NULL THEN 'from users.role_id'
+                WHEN u.is_superuser THEN 'superuser without a role'
                 ELSE 'rbac.default_role' END AS origin
-      FROM users
-     WHERE %(after)s::bigint IS NULL OR id > %(after)s::bigint
-     ORDER BY id
-     LIMIT %(limit)s
-       FOR NO KEY UPDATE
+      FROM users AS u
+"""
+# An assignment that is there is changed only where role_id says so, and never made active again.
+# The users are not locked: who is given another role meanwhile is caught up with at the end.
+_ASSIGN = """
 ), changed AS (
     UPDATE user_roles AS r
        SET role_id = b.own, updated_at = now(), notes = 'opssight-migrate: ' || b.origin
@@ -77,6 +76,17 @@ WITH batch AS (
 SELECT (SELECT max(id)::text FROM batch) AS last_key,
        (SELECT count(*) FROM changed) + (SELECT count(*) FROM assigned) AS rows
 """
+_NEXT_USERS = """
+     WHERE %(after)s::bigint IS NULL OR u.id > %(after)s::bigint
+     ORDER BY u.id
+     LIMIT %(limit)s
+"""
+_LATE_USERS = """
+      LEFT JOIN user_roles AS l ON l.user_id = u.id AND l.organization_id = u.organization_id
+     WHERE l.id IS NULL OR l.role_id <> u.role_id
+"""
+_ASSIGN_BATCH = _WANTED + _NEXT_USERS + _ASSIGN
+_CATCH_UP = _WANTED + _LATE_USERS + _ASSIGN
 _UNASSIGNED = """
 SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5]
   FROM users AS u
@@ -152,13 +162,13 @@ class AssignRoles(BatchedStep):
     def walks(self, ctx: StepContext) -> Iterable[Walk]:
         """One walk over the users."""
         yield Walk(
-            table="users",
-            batch_sql=sql.SQL(_ASSIGN_BATCH),
-            parameters={
-                "super": ctx.session.scalar(_SYSTEM_ROLE, (_SUPER,)),
-                "default": self._default(ctx),
-            },
+            table="users", batch_sql=sql.SQL(_ASSIGN_BATCH), parameters=self._parameters(ctx)
         )
+
+    def catch_up(self, ctx: StepContext) -> int:
+        """Assign who signed up or was given another role behind the walk."""
+        _, rows = ctx.session.rows(_CATCH_UP, self._parameters(ctx))[0]
+        return int(rows)
 
     def verify(self, ctx: StepContext) -> Iterable[Finding]:
         """Nobody who should have an assignment lacks it, and none differs from role_id."""
@@ -179,6 +189,10 @@ class AssignRoles(BatchedStep):
             keys=tuple(keys),
             hint="opssight-migrate migrate",
         )
+
+    def _parameters(self, ctx: StepContext) -> dict[str, int | None]:
+        super_admin = ctx.session.scalar(_SYSTEM_ROLE, (_SUPER,))
+        return {"super": super_admin, "default": self._default(ctx)}
 
     def _default(self, ctx: StepContext) -> int | None:
         label = ctx.profile.rbac.default_role
