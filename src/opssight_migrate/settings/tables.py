@@ -1,0 +1,117 @@
+"""The tables of opssight.toml: frozen, and a typo cannot pass for a default."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pytimeparse.timeparse import timeparse
+
+LOCAL = "local"
+SOURCES = ("url", "url_env", "service")
+
+_MILLISECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*ms\s*")
+
+
+def duration(value: object) -> timedelta:
+    """Return the time that a text such as "40ms", "5m", "1h30m" or "7d" means.
+
+    Raises: ValueError, if it is no text, lacks its unit, or is not more than nothing.
+    """
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('a duration is text with a unit: write "5m"')
+    milliseconds = _MILLISECONDS.fullmatch(value)
+    seconds = float(milliseconds[1]) / 1000 if milliseconds else timeparse(value)
+    if not seconds or seconds < 0:
+        raise ValueError('not a duration: write one such as "40ms", "5m", "1h30m" or "7d"')
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        raise ValueError("a duration longer than anyone can wait") from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+EnvironmentName = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=63)]
+DefaultRole = Literal["SUPER_ADMIN", "ADMIN", "MANAGER", "ENGINEER", "VIEWER", "none"]
+OnFailure = Literal["stop"]  # "rollback" comes with the unwinder
+
+
+class Table(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Project(Table):
+    """[project]. ``target_revision`` None means the newest revision of this program."""
+
+    default_environment: str = LOCAL
+    target_revision: Annotated[str, Field(pattern=r"^[0-9a-z_]+$")] | None = None
+
+
+class Defaults(Table):
+    """[defaults], for every environment that does not say otherwise."""
+
+    lock_budget: Duration = timedelta(minutes=5)
+    batch_target: Duration = timedelta(milliseconds=40)
+    on_failure: OnFailure = "stop"
+
+
+class Organization(Table):
+    """The organization that gets what belongs to nobody; as long as its columns allow."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = "Default Organization"
+    slug: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=100)] = "default"
+
+
+class Tenancy(Table):
+    """[tenancy]."""
+
+    default_organization: Organization = Organization()
+
+
+class Rbac(Table):
+    """[rbac]. "none" leaves a user without a role without one."""
+
+    default_role: DefaultRole = "VIEWER"
+
+
+class CompressAfter(Table):
+    """The age at which TimescaleDB compresses a chunk."""
+
+    metrics: Duration = timedelta(days=7)
+    log_entries: Duration = timedelta(days=3)
+
+
+class TimeSeries(Table):
+    """[time_series]. "auto" takes TimescaleDB where the database has it."""
+
+    engine: Literal["auto", "timescaledb", "plain"] = "auto"
+    compress_after: CompressAfter = CompressAfter()
+
+
+class Environment(Table):
+    """[environments.NAME]. None means: as in [defaults], or as libpq would do it."""
+
+    url: Secret | None = None
+    url_env: Text | None = None
+    service: Text | None = None
+    password_command: Secret | None = None
+    protected: bool = False
+    tls: Literal["require", "off"] | None = None
+    lock_budget: Duration | None = None
+    batch_target: Duration | None = None
+    on_failure: OnFailure | None = None
+
+    @model_validator(mode="after")
+    def _says_once_where_the_database_is(self) -> Self:
+        given = [source for source in SOURCES if getattr(self, source) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given: keep one of them")
+        return self
