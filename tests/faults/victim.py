@@ -107,8 +107,12 @@ def agreed(plan: Plan, is_copy: bool) -> None:
 def main(point: Point) -> None:
     """Migrate, and print the report if there is still somebody to print it."""
     environments = {"test": {"url": point.conninfo}}
-    project = {"default_environment": "test"}
-    settings = Settings.model_validate({"project": project, "environments": environments})
+    tables = {
+        "project": {"default_environment": "test"},
+        "environments": environments,
+        "old_release": {"rehearse": False},
+    }
+    settings = Settings.model_validate(tables)
     fault = Fault(point)
     report = migrate(
         settings,

@@ -166,6 +166,7 @@ def settings_for(conninfo: str, **tables: object) -> Settings:
         {
             "project": {"default_environment": "load"},
             "environments": {"load": {"url": conninfo}},
+            "old_release": {"rehearse": False},
             **tables,
         }
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from tests.conftest import SettingsFor
 
 from opssight_migrate.commands.rehearsal import CHECK_ID, rehearse_old_release
 from opssight_migrate.model.errors import EmbeddedServerError
@@ -27,7 +28,7 @@ from opssight_migrate.opssight.shims import DEFAULTS, ONCE_UNIQUE
 from opssight_migrate.postgres import embedded, rehearsal
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
-from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.settings import Profile
 
 AFTER_RBAC = (revisions.RBAC, revisions.TARGET, revisions.HEAD)
 LEFT = r"""
@@ -40,7 +41,6 @@ SELECT count(*) FROM pg_stat_activity WHERE application_name = 'opssight-migrate
 """
 
 Scratch = Callable[[str, bool], Session]
-SettingsFor = Callable[[str], Settings]
 DatabaseAt = Callable[..., str]
 Open = Callable[[str], Session]
 
@@ -310,9 +310,9 @@ def test_the_verb_s_part_names_only_what_would_break(
         "CREATE TABLE organizations ();\nUPDATE users SET bio = :bio WHERE id = :id",
         encoding="utf-8",
     )
-    profile = settings_for(conninfo).profile("test")
+    settings = settings_for(conninfo, old_release={"statements": str(extra)})
     heard: list[Event] = []
-    found = rehearse_old_release(profile, session, revisions.TARGET, heard.append, extra)
+    found = rehearse_old_release(settings.profile("test"), session, revisions.TARGET, heard.append)
     assert [(f.severity, f.where, f.keys) for f in found] == [
         (Severity.WARN, "delete-users-by-key", ()),
         (Severity.WARN, "extra.sql:3", ()),
@@ -329,7 +329,7 @@ def test_the_verb_s_part_names_what_a_cleanup_would_break(
 ) -> None:
     conninfo = database_at(revisions.TARGET)
     found = rehearse_old_release(
-        settings_for(conninfo).profile("test"),
+        settings_for(conninfo, old_release={}).profile("test"),
         opened(conninfo),
         revisions.TARGET,
         lambda _: None,
@@ -353,7 +353,7 @@ def test_where_no_old_release_works_nothing_is_tried(
 ) -> None:
     monkeypatch.setattr(embedded, "default_cluster", _not_to_be_asked)
     conninfo = database_at(revision, filled)
-    profile = settings_for(conninfo).profile("test")
+    profile = settings_for(conninfo, old_release={}).profile("test")
     target = revisions.TARGET
     assert rehearse_old_release(profile, opened(conninfo), target, _not_to_be_heard) == ()
 
@@ -362,7 +362,7 @@ def test_without_the_embedded_server_it_says_so_and_goes_on(
     populated: Session, settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_WHEEL", "no_such_wheel")
-    profile: Profile = settings_for("host=nowhere dbname=x").profile("test")
+    profile: Profile = settings_for("host=nowhere dbname=x", old_release={}).profile("test")
     heard: list[Event] = []
     assert rehearse_old_release(profile, populated, revisions.TARGET, heard.append) == ()
     (noted,) = heard

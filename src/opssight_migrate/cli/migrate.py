@@ -99,7 +99,7 @@ def _refuse_unknown(to: str | None, allow: list[str]) -> None:
         known = [revision.id for revision in REVISIONS]
         raise UsageError(f"--to: {nearest(to, known, 'revision')}", hint="write the whole id")
     for code in allow:
-        codes = [obstacle.value for obstacle in Obstacle]
+        codes = [obstacle.value for obstacle in Obstacle if obstacle.may_be_allowed]
         if code not in codes:
             raise UsageError(f"--allow: {nearest(code, codes, 'blocker')}")
 

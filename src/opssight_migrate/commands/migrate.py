@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import wiring
+from opssight_migrate.commands import rehearsal, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
@@ -31,7 +31,7 @@ from opssight_migrate.model.events import (
     RunFinished,
     RunStarted,
 )
-from opssight_migrate.model.plan import Obstacle, Plan
+from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Lost, Next, Report, Status
 from opssight_migrate.postgres import catalog, exclusive, journal, marker, reader, standing
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
@@ -110,6 +110,7 @@ class _Migration:
         prospect = planner.prospect(
             wiring.looking(self.session, self.profile, self.emit), self.target
         )
+        prospect = replace(prospect, plan=self._rehearsed(prospect.plan))
         self.emit(PlanMade(plan=prospect.plan))
         self.draft.revision_to = prospect.plan.revision_from
         self.draft.shims = standing.shims_standing(prospect.catalogue)
@@ -125,6 +126,15 @@ class _Migration:
         with self.stop.listening():
             self._carry_out(prospect)
 
+    def _rehearsed(self, plan: Plan) -> Plan:
+        """Ask what the old release could no longer do, where the rest may begin."""
+        if not plan.steps or not all(b.kind.may_be_allowed for b in plan.blockers):
+            return plan
+        findings = rehearsal.rehearse_old_release(
+            self.profile, self.session, self.target, self.emit
+        )
+        return rehearsal.told(plan, findings, self.emit)
+
     def _refuse(self, plan: Plan) -> None:
         """Raise the refusal that the plan holds, if it does; each further reason is a diagnostic.
 
@@ -133,7 +143,7 @@ class _Migration:
         standing_in_the_way = [
             blocker
             for blocker in plan.blockers
-            if not (blocker.kind is Obstacle.PUBLISHED and blocker.kind in self.request.allow)
+            if not (blocker.kind.may_be_allowed and blocker.kind in self.request.allow)
         ]
         for blocker in standing_in_the_way[1:]:
             self.draft.block(blocker)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from opssight_migrate.model.errors import EmbeddedServerError
 from opssight_migrate.model.events import Emit, Noted
-from opssight_migrate.model.plan import Finding, Severity
+from opssight_migrate.model.plan import Blocker, Finding, Obstacle, Plan, Severity
 from opssight_migrate.opssight import old_release, revisions
 from opssight_migrate.opssight.old_release import Statement
 from opssight_migrate.opssight.tables import TABLES_AT_START
@@ -28,19 +29,21 @@ def rehearse_old_release(
     session: Session,
     target: str,
     emit: Emit,
-    extra: Path | None = None,
     *,
     with_shims: bool = True,
 ) -> tuple[Finding, ...]:
     """Name what the old release could no longer do at ``target``; empty where all goes on.
 
-    Tried are the shipped statements, those of the file ``extra`` and what the operator's server
-    has counted; that server is only read. ``with_shims=False`` asks what a cleanup would break.
-    Nothing is tried where no old release can be at work.
+    Tried are the shipped statements, those of the file that the profile names and what the
+    operator's server has counted; that server is only read. ``with_shims=False`` asks what a
+    cleanup would break. Nothing is tried where no old release can be at work.
 
-    Raises: ConfigError, if ``extra`` cannot be read.
+    Raises: ConfigError, if that file cannot be read.
     """
-    given = () if extra is None else rehearsal.from_file(extra)
+    if not profile.old_release.rehearse:
+        return ()
+    file = profile.old_release.statements
+    given = () if file is None else rehearsal.from_file(Path(file).expanduser())
     current = _revision_to_leave(session, target) if with_shims else target
     if current is None:
         return ()
@@ -58,6 +61,36 @@ def rehearse_old_release(
         return _rehearsed(server, target, found, with_shims=with_shims)
     finally:
         server.stop()
+
+
+def told(plan: Plan, findings: Sequence[Finding], emit: Emit) -> Plan:
+    """Return the plan with what the old release could no longer do; notes are told at once.
+
+    What fails whenever it is sent stands in the way; what fails for some rows is announced.
+    """
+    for finding in findings:
+        if finding.severity is Severity.NOTE:
+            emit(Noted(severity="note", message=finding.message, hint=finding.hint))
+    broken = [
+        Blocker(
+            message=finding.message,
+            where=finding.where,
+            hint=f"{finding.hint}, or go on with --allow {Obstacle.OLD_RELEASE}",
+            kind=Obstacle.OLD_RELEASE,
+        )
+        for finding in findings
+        if finding.severity is Severity.FAIL
+    ]
+    announced = [
+        f"Old release: {finding.message}; {finding.hint}"
+        for finding in findings
+        if finding.severity is Severity.WARN
+    ]
+    return replace(
+        plan,
+        announcements=(*plan.announcements, *announced),
+        blockers=(*plan.blockers, *broken),
+    )
 
 
 def _revision_to_leave(session: Session, target: str) -> str | None:

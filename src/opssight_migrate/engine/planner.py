@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.forecast import forecast
-from opssight_migrate.model.plan import Blocker, Estimate, Obstacle, Plan, PlannedStep
+from opssight_migrate.model.plan import Blocker, Estimate, Plan, PlannedStep
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.opssight.tables import TABLES_AT_START
@@ -88,7 +88,7 @@ def steps_to(target: str) -> tuple[BaseStep, ...]:
 
 def _may_begin(blockers: Iterable[Blocker]) -> bool:
     """Tell whether a plan can be made: what stands against it could be allowed by its code."""
-    return all(blocker.kind is Obstacle.PUBLISHED for blocker in blockers)
+    return all(blocker.kind.may_be_allowed for blocker in blockers)
 
 
 def _pending(

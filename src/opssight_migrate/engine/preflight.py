@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opssight_migrate.model.errors import (
+    OldReleaseError,
     PrivilegeError,
     PublishedError,
     RefusedError,
@@ -32,6 +33,7 @@ _ERRORS: dict[Obstacle, type[RefusedError]] = {
     Obstacle.PRIVILEGE: PrivilegeError,
     Obstacle.STANDBY: StandbyError,
     Obstacle.PUBLISHED: PublishedError,
+    Obstacle.OLD_RELEASE: OldReleaseError,
 }
 
 

@@ -164,6 +164,12 @@ class PublishedError(RefusedError):
     code = "OM308"
 
 
+class OldReleaseError(RefusedError):
+    """The release that is at work sends statements that would no longer be accepted."""
+
+    code = "OM309"
+
+
 class BusyError(MigrateError):
     """Somebody else holds what we need; the same command may be tried again."""
 

@@ -41,11 +41,17 @@ class Obstacle(StrEnum):
     PRIVILEGE = "OM303"
     STANDBY = "OM304"
     PUBLISHED = "OM308"
+    OLD_RELEASE = "OM309"
+
+    @property
+    def may_be_allowed(self) -> bool:
+        """Whether the operator may go on in spite of it, by naming its code."""
+        return self in (Obstacle.PUBLISHED, Obstacle.OLD_RELEASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
-    """A reason not to begin. One whose kind is PUBLISHED may be allowed by its code."""
+    """A reason not to begin."""
 
     message: str
     hint: str | None = None

@@ -18,6 +18,7 @@ from opssight_migrate.settings.tables import (
     Defaults,
     Environment,
     EnvironmentName,
+    OldRelease,
     OnFailure,
     Project,
     Rbac,
@@ -49,6 +50,7 @@ class Profile:
     tenancy: Tenancy
     rbac: Rbac
     time_series: TimeSeries
+    old_release: OldRelease
 
     @property
     def is_embedded(self) -> bool:
@@ -73,6 +75,7 @@ class Settings(BaseSettings):
     tenancy: Tenancy = Tenancy()
     rbac: Rbac = Rbac()
     time_series: TimeSeries = TimeSeries()
+    old_release: OldRelease = OldRelease()
     environments: dict[EnvironmentName, Environment] = {}
 
     _origins: dict[KeyPath, str] = {}
@@ -134,6 +137,7 @@ class Settings(BaseSettings):
             tenancy=self.tenancy,
             rbac=self.rbac,
             time_series=self.time_series,
+            old_release=self.old_release,
         )
 
     def digest(self) -> str:

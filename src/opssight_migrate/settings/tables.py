@@ -96,6 +96,13 @@ class TimeSeries(Table):
     compress_after: CompressAfter = CompressAfter()
 
 
+class OldRelease(Table):
+    """[old_release]. ``statements`` names a file of further statements that must go on working."""
+
+    rehearse: bool = True
+    statements: Text | None = None
+
+
 class Environment(Table):
     """[environments.NAME]. None means: as in [defaults], or as libpq would do it."""
 
