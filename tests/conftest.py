@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,9 @@ from opssight_migrate.postgres.embedded import wheel_bin_dir
 from opssight_migrate.postgres.installation import Installation
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
+
+# Whoever starts the tests with & has SIGINT ignored, and every process of theirs inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class NewDatabase(Protocol):

@@ -29,11 +29,9 @@ from opssight_migrate.postgres.session import Session
 IS_ROOT = os.geteuid() == 0
 
 # A command of its own: it says what it connects to, and goes on until its input ends.
-# Whoever starts the tests with & has SIGINT ignored, and all their processes inherit that.
 _COMMAND = """
-import signal, sys
+import sys
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from opssight_migrate.postgres.cluster import Cluster
 with Cluster(Path(sys.argv[1]), Path(sys.argv[2]), durable=False) as cluster:
     print(cluster.conninfo("postgres"), flush=True)
