@@ -105,7 +105,7 @@ def test_a_spent_budget_names_the_blocker_and_leaves_nothing_done(
 def test_a_long_wait_is_told_with_the_blocker(
     ours: Session, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "_SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(locks, "SAY_EVERY_S", 0.0)
     told: list[Event] = []
 
     def emit(event: Event) -> None:

@@ -196,7 +196,10 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(written: Written) -> Non
         ("[defaults]\nlock_bugdet = '1m'", "did you mean 'lock_budget'?"),
         ("[time_series]\ncompress_after = { metric = '1d' }", "did you mean 'metrics'?"),
         ("[zzz]\nkeep_last = 3", "known are defaults, environments, old_release"),
-        ("[defaults]\nbackup = 'auto'", "known are batch_target, lock_budget, on_failure"),
+        (
+            "[defaults]\nbackup = 'auto'",
+            "known are batch_target, lock_budget, on_failure, stall_budget",
+        ),
     ],
 )
 def test_a_typo_anywhere_is_refused(written: Written, text: str, said: str) -> None:

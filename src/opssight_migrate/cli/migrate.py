@@ -44,6 +44,13 @@ AllowOption = Annotated[
         "--allow", metavar="CODE", help="Go on in spite of the blocker with this code. Repeatable."
     ),
 ]
+TerminateOption = Annotated[
+    bool,
+    typer.Option(
+        "--terminate-idle-in-transaction",
+        help="End a session that is in the way and only sleeps in its transaction.",
+    ),
+]
 
 
 @with_shared
@@ -55,6 +62,7 @@ def migrate(
     yes: YesOption = False,
     confirm: ConfirmOption = None,
     allow: AllowOption = None,
+    terminate_idle_in_transaction: TerminateOption = False,
     detailed_exitcode: DetailedExitcodeOption = False,
 ) -> None:
     """Take the database to the multi-tenant schema, with its data, and prove that nothing is lost.
@@ -81,7 +89,11 @@ def migrate(
         )
 
         request = command.MigrateRequest(
-            to=to, dry_run=dry_run, allow=tuple(allow or ()), argv_hint=stage.hint
+            to=to,
+            dry_run=dry_run,
+            allow=tuple(allow or ()),
+            ends_sleepers=terminate_idle_in_transaction,
+            argv_hint=stage.hint,
         )
         report = command.migrate(
             stage.settings, stage.profile, request, confirm=ask, emit=stage.emit

@@ -35,7 +35,7 @@ from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Lost, Next, Report, Status
 from opssight_migrate.postgres import catalog, exclusive, journal, marker, reader, standing
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
-from opssight_migrate.postgres.receipts import Observer
+from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
@@ -52,6 +52,7 @@ class MigrateRequest:
     to: str | None = None
     dry_run: bool = False
     allow: tuple[str, ...] = ()
+    ends_sleepers: bool = False
     argv_hint: str = ""
 
 
@@ -94,7 +95,7 @@ class _Migration:
         self.settings = settings
         self.profile = profile
         self.request = request
-        self.observer = Observer(lambda: opened("opssight-migrate/observer"), session.pid)
+        self.observer = Observer(lambda: opened("opssight-migrate/observer"))
         self.monitor = Monitor(lambda: opened("opssight-migrate/monitor"), self._warn)
         self.session = session
         self.draft = draft
@@ -206,6 +207,8 @@ class _Migration:
             pause_point=self.stop.pause_point,
             on_stamp=runner.on_stamp,
             observer=self.observer,
+            stall_budget_s=self.profile.stall_budget.total_seconds(),
+            ends_sleepers=self.request.ends_sleepers,
             emit=runner.hear,
         )
         return replace(runner, ctx=replace(ctx, drive=drive, emit=runner.hear))

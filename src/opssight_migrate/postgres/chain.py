@@ -16,7 +16,8 @@ from opssight_migrate.model.events import Emit, unheard
 from opssight_migrate.postgres import failures
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.locks import DEFAULT_BUDGET_S, Door
-from opssight_migrate.postgres.receipts import Observer
+from opssight_migrate.postgres.observer import Observer
+from opssight_migrate.postgres.receipts import DEFAULT_STALL_S
 from opssight_migrate.postgres.session import Session
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Drive:
     on_stamp: Callable[[str], None] = lambda _: None
     step_id: str = ""
     observer: Observer | None = None
+    stall_budget_s: float = DEFAULT_STALL_S
+    ends_sleepers: bool = False
 
     def door(self) -> Door:
         """Return the door to strong locks for this run."""
@@ -53,6 +56,8 @@ class Drive:
             pause_point=self.pause_point,
             step_id=self.step_id,
             observer=self.observer,
+            stall_budget_s=self.stall_budget_s,
+            ends_sleepers=self.ends_sleepers,
         )
 
 

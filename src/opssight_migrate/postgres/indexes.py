@@ -10,6 +10,7 @@ from psycopg import sql
 from opssight_migrate.model.errors import LockBudgetError, ShapeError
 from opssight_migrate.model.events import Blocked
 from opssight_migrate.postgres import catalog
+from opssight_migrate.postgres.build_waits import BuildWaits
 from opssight_migrate.postgres.failures import LockNotAvailableError
 from opssight_migrate.postgres.locks import Door, Wanted, describe
 from opssight_migrate.postgres.session import Session
@@ -81,7 +82,8 @@ def _build(session: Session, door: Door, name: str, create: sql.Composed) -> Non
     door.pause_point()
     session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_budget_ms(door)}ms",))
     try:
-        session.execute(create)
+        with door.watched(BuildWaits(door, name).look):
+            session.execute(create)
     except LockNotAvailableError as error:
         raise LockBudgetError(
             f"index {name} could not be built within {door.budget_s:g} s (lock_budget):"

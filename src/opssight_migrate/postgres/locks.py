@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
 from psycopg import sql
 
-from opssight_migrate.model.errors import LockBudgetError
-from opssight_migrate.model.events import Blocked, Emit, LockAwaited, LockTaken, unheard
+from opssight_migrate.model.errors import LockBudgetError, StatementError
+from opssight_migrate.model.events import Blocked, Emit, LockAwaited, LockTaken, Noted, unheard
+from opssight_migrate.postgres import sleepers
 from opssight_migrate.postgres.failures import LockNotAvailableError
-from opssight_migrate.postgres.receipts import Observer
+from opssight_migrate.postgres.observer import Look, Observer
+from opssight_migrate.postgres.receipts import DEFAULT_STALL_S, Victims
 from opssight_migrate.postgres.session import Session
 
 TRY_MS = 50
 DEFAULT_BUDGET_S = 300.0
-_SAY_EVERY_S = 2.0
+SAY_EVERY_S = 2.0
+_QUERY_CANCELED = "57014"
 _HIDDEN = "<insufficient privilege>"
 _WRAPAROUND = "to prevent wraparound"
 
@@ -111,7 +114,9 @@ class Door:
     """Takes strong locks for one session without ever standing in somebody's way.
 
     ``budget_s`` bounds the waiting for one transaction; ``pause_point`` is called between
-    attempts and may raise to stop the run. ``observer`` sees who waits for us, for the receipt.
+    attempts and may raise to stop the run. ``observer`` sees who waits for us, for the receipt;
+    once one has waited for ``stall_budget_s`` we give way and begin again. ``ends_sleepers``: a
+    blocker that only sleeps in its transaction is ended.
     """
 
     def __init__(
@@ -123,8 +128,12 @@ class Door:
         pause_point: Callable[[], None] = lambda: None,
         step_id: str = "",
         observer: Observer | None = None,
+        stall_budget_s: float = DEFAULT_STALL_S,
+        ends_sleepers: bool = False,
     ) -> None:
         self.session = session
+        self.stall_budget_s = stall_budget_s
+        self.ends_sleepers = ends_sleepers
         self.observer = observer
         self.budget_s = budget_s
         self.emit = emit
@@ -140,23 +149,32 @@ class Door:
         Raises: LockBudgetError, with the blocker, when the budget is spent.
         """
         began = said = time.monotonic()
-        attempt = 0
+        attempt = ways_given = 0
         while True:
             self.pause_point()
             obstacle = self._look(wanted)
             if obstacle is None or obstacle.is_autovacuum:
+                victims = Victims(self.session.pid, stall_budget_s=self.stall_budget_s)
                 try:
-                    with self._observed():
+                    with self.watched(victims.look):
                         taken = self._try(wanted, work, behind_autovacuum=obstacle is not None)
                 except LockNotAvailableError:
                     obstacle = self._look(wanted) or obstacle
+                except StatementError as error:
+                    if not victims.gave_way or error.sqlstate != _QUERY_CANCELED:
+                        raise
+                    ways_given += 1
+                    self._say_gave_way(wanted, victims)
+                    obstacle = self._look(wanted) or obstacle
                 else:
-                    self._receipt(wanted, taken - began, time.monotonic() - taken)
+                    self._receipt(wanted, victims, taken - began, time.monotonic() - taken)
                     return
             now = time.monotonic()
             if now - began > self.budget_s:
-                raise self._spent(wanted, obstacle, now - began)
-            if obstacle is not None and now - said >= _SAY_EVERY_S:
+                raise self._spent(wanted, obstacle, now - began, ways_given)
+            if obstacle is not None and self.ends_sleepers:
+                self.end_sleepers([blocker.pid for blocker in obstacle.blockers])
+            if obstacle is not None and now - said >= SAY_EVERY_S:
                 said = now
                 self._say(obstacle, now - began)
             attempt += 1
@@ -204,11 +222,35 @@ class Door:
             work()
         return taken
 
-    def _observed(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.observer is None else self.observer.watching()
+    def end_sleepers(self, pids: Sequence[int], session: Session | None = None) -> None:
+        """End those of ``pids`` that sleep in their transaction, as long as we may.
 
-    def _receipt(self, wanted: tuple[Wanted, ...], waited_s: float, held_s: float) -> None:
-        victims = () if self.observer is None else self.observer.victims()
+        ``session`` is another than the door's own, where that one is at work.
+        """
+        self.ends_sleepers = sleepers.end(session or self.session, pids, self.emit)
+
+    def watched(self, look: Look) -> AbstractContextManager[None]:
+        """Let the observer, where there is one, look on for the length of a block."""
+        return nullcontext() if self.observer is None else self.observer.watching(look)
+
+    def _say_gave_way(self, wanted: tuple[Wanted, ...], victims: Victims) -> None:
+        tables = ", ".join(dict.fromkeys(lock.table for lock in wanted))
+        longest = victims.seen()[0]
+        self.emit(
+            Noted(
+                severity="note",
+                message=f"gave way on {tables}: pid {longest.pid} {longest.application} waited"
+                f" {longest.waited_ms:,} ms for us (stall_budget"
+                f" {self.stall_budget_s * 1000:.0f} ms); trying again",
+            )
+        )
+
+    def _receipt(
+        self, wanted: tuple[Wanted, ...], victims: Victims, waited_s: float, held_s: float
+    ) -> None:
+        if victims.gave_way:
+            # The cancel came too late for that transaction; it must not meet the next statement.
+            self.session.unhurried(lambda: self.session.execute("SELECT 1"))
         for lock in wanted:
             self.emit(
                 LockTaken(
@@ -217,7 +259,7 @@ class Door:
                     mode=lock.mode.value,
                     waited_ms=round(waited_s * 1000),
                     held_ms=round(held_s * 1000),
-                    victims=tuple(v for v in victims if v.relation in (lock.table, None)),
+                    victims=tuple(v for v in victims.seen() if v.relation in (lock.table, None)),
                 )
             )
 
@@ -241,10 +283,16 @@ class Door:
         )
 
     def _spent(
-        self, wanted: tuple[Wanted, ...], obstacle: _Obstacle | None, waited_s: float
+        self,
+        wanted: tuple[Wanted, ...],
+        obstacle: _Obstacle | None,
+        waited_s: float,
+        ways_given: int,
     ) -> LockBudgetError:
         lock = obstacle.wanted if obstacle else next(iter(wanted), None)
         who = describe(obstacle.blockers) if obstacle else "it was busy each time"
+        if ways_given:
+            who += f"; gave way {ways_given} times to sessions that waited for us (stall_budget)"
         # A statement such as CREATE TYPE wants no table, and may still meet somebody's lock.
         what = f"{lock.mode.value} lock on {lock.table}" if lock else "lock on the catalogue"
         message = f"no {what} within {waited_s:.0f} s (lock_budget): {who}"

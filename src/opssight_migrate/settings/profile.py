@@ -45,6 +45,7 @@ class Profile:
     tls: Literal["require", "off"] | None
     lock_budget: timedelta
     batch_target: timedelta
+    stall_budget: timedelta
     on_failure: OnFailure
     target_revision: str | None
     tenancy: Tenancy
@@ -132,6 +133,7 @@ class Settings(BaseSettings):
             tls=chosen.tls,
             lock_budget=chosen.lock_budget or self.defaults.lock_budget,
             batch_target=chosen.batch_target or self.defaults.batch_target,
+            stall_budget=chosen.stall_budget or self.defaults.stall_budget,
             on_failure=chosen.on_failure or self.defaults.on_failure,
             target_revision=self.project.target_revision,
             tenancy=self.tenancy,

@@ -60,6 +60,7 @@ class Defaults(Table):
 
     lock_budget: Duration = timedelta(minutes=5)
     batch_target: Duration = timedelta(milliseconds=40)
+    stall_budget: Duration = timedelta(milliseconds=500)
     on_failure: OnFailure = "stop"
 
 
@@ -114,6 +115,7 @@ class Environment(Table):
     tls: Literal["require", "off"] | None = None
     lock_budget: Duration | None = None
     batch_target: Duration | None = None
+    stall_budget: Duration | None = None
     on_failure: OnFailure | None = None
 
     @model_validator(mode="after")
