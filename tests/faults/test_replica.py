@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import SettingsFor, run_on
 
 from opssight_migrate.engine import batches
+from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.engine.signals import OldestTransaction, ReplicaLag, Signal, State
 from opssight_migrate.model.events import BatchDone, Emit, Event, Paused, Resumed, unheard
@@ -302,8 +303,9 @@ def drive(conninfo: str, settings_for: SettingsFor, told: Told, signal: Signal) 
             emit=told.emit,
         )
         (way,) = step.walks(ctx)
+        correction = Correction(step.id, 1.0, 120_000, told.emit)
         rows = batches.walk(
-            ctx, book, step.id, way, governor=governor, rows_total=120_000, target_s=0.04
+            ctx, book, step.id, way, governor=governor, correction=correction, target_s=0.04
         )
         wall_s = time.monotonic() - began
         done = [event.elapsed_s for _, event in told.events if isinstance(event, BatchDone)]

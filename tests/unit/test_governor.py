@@ -18,8 +18,16 @@ from opssight_migrate.engine.signals import (
     Signal,
     State,
     own_load,
+    usual_signals,
 )
-from opssight_migrate.model.errors import ConnectError, InterruptedRunError, StatementError
+from opssight_migrate.model.errors import (
+    ConnectError,
+    ExitCode,
+    HeldUpError,
+    InterruptedRunError,
+    StatementError,
+    Touched,
+)
 from opssight_migrate.model.events import Event, Noted, Paused, Resumed
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.signals import (
@@ -29,6 +37,7 @@ from opssight_migrate.postgres.signals import (
     Transaction,
     Transactions,
 )
+from opssight_migrate.settings import Settings
 
 MB = 1 << 20
 
@@ -274,6 +283,39 @@ def test_a_stop_signal_ends_a_rest_too() -> None:
     with pytest.raises(InterruptedRunError):
         governs.pace("fill-books")
     assert time.slept == []
+
+
+def test_a_cause_that_lasts_longer_than_the_budget_ends_the_run_resumably() -> None:
+    time = FakeTime()
+    stuck = Scripted("replica lag", lambda: reading(State.STOP))
+    governs = Governor([stuck], clock=time.clock, sleep=time.sleep, budget_s=60)
+    with pytest.raises(HeldUpError, match=r"held up for 60 s \(governor.budget\): ") as ended:
+        governs.pace("fill-books")
+    assert ended.value.exit_code is ExitCode.BUSY
+    assert ended.value.touched is Touched.RESUMABLE
+    assert governs.lost()["replica lag"] == pytest.approx(60.25)
+
+
+def test_the_budget_is_for_each_time_that_a_cause_lasts_and_not_for_all_of_them() -> None:
+    time = FakeTime()
+    often = Scripted("lag", lambda: reading(State.STOP if int(time.now) % 3 else State.GO))
+    governs = Governor([often], clock=time.clock, sleep=time.sleep, budget_s=5)
+    walk(time, governs, batches=2000)
+    assert governs.lost()["lag"] > 20
+
+
+def test_the_limits_are_those_of_the_settings() -> None:
+    limits = Settings.model_validate(
+        {
+            "governor": {"replica_lag_mb": 2, "ignored_replicas": ["delayed"]},
+            "environments": {"local": {}},
+        }
+    ).governor
+    late = Replica(name="delayed at ::1", application="delayed", lag_bytes=9 * MB, lag_s=None)
+    other = Replica(name="near at ::1", application="near", lag_bytes=3 * MB, lag_s=None)
+    found = Replication(written_bytes=0, replicas=(late, other), hidden=0)
+    lag, *_ = usual_signals(Answering(found), limits)
+    assert lag.read().text == "replica near at ::1 is 3.0 MB behind (limit 2.0 MB)"
 
 
 def replicas(*lags: tuple[str, int], written: int = 0, hidden: int = 0) -> Replication:

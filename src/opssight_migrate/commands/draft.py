@@ -21,6 +21,7 @@ from opssight_migrate.model.errors import (
 )
 from opssight_migrate.model.events import (
     Event,
+    ForecastCorrected,
     LockTaken,
     Noted,
     PlanMade,
@@ -108,6 +109,8 @@ class Draft:
                 self.run_id = run_id
             case StepStarted(step_id=step_id):
                 self._mark(step_id, "running")
+            case ForecastCorrected(step_id=step_id, corrected_s=corrected_s):
+                self._correct(step_id, round(corrected_s * 1000))
             case LockTaken(step_id=step_id) as taken:
                 self._receive(step_id, taken)
             case StepFinished(step_id=step_id, rows=rows, elapsed_s=elapsed_s):
@@ -215,6 +218,12 @@ class Draft:
             diagnostics=tuple(self.diagnostics),
             next=tuple(self.next),
         )
+
+    def _correct(self, step_id: str, corrected_ms: int) -> None:
+        step = self._steps.get(step_id)
+        if step is not None and step.forecast is not None:
+            forecast = step.forecast.model_copy(update={"corrected_ms": corrected_ms})
+            self._steps[step_id] = step.model_copy(update={"forecast": forecast})
 
     def _receive(self, step_id: str, taken: LockTaken) -> None:
         if (step := self._steps.get(step_id)) is None:

@@ -215,7 +215,10 @@ class _Migration:
 
     def _governor(self) -> Governor:
         return Governor(
-            usual_signals(self.monitor), emit=self.emit, pause_point=self.stop.pause_point
+            usual_signals(self.monitor, self.profile.governor),
+            emit=self.emit,
+            pause_point=self.stop.pause_point,
+            budget_s=self.profile.governor.budget.total_seconds(),
         )
 
     def _facts(self, plan: Plan) -> RunFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.model.errors import StatementError, StepFailedError
 from opssight_migrate.model.events import BatchDone
@@ -41,7 +42,7 @@ def walk(
     way: Walk,
     *,
     governor: Governor,
-    rows_total: int | None,
+    correction: Correction,
     target_s: float,
 ) -> int:
     """Walk one table from the journal's cursor to its end; return the rows done, runs before too.
@@ -64,12 +65,13 @@ def walk(
         rows_done += rows
         elapsed_s = time.monotonic() - started
         size.learn(elapsed_s)
+        correction.learn(taken, elapsed_s)
         ctx.emit(
             BatchDone(
                 step_id=step_id,
                 table=way.table,
                 rows_done=rows_done,
-                rows_total=rows_total,
+                rows_total=correction.rows_total,
                 batch_rows=taken,
                 elapsed_s=elapsed_s,
             )

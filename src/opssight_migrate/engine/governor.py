@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opssight_migrate.engine.signals import Clock, Reading, Signal, State
+from opssight_migrate.model.errors import HeldUpError
 from opssight_migrate.model.events import Emit, Noted, Paused, Resumed, unheard
 
 READ_EVERY_S = 0.25
@@ -53,7 +54,8 @@ class _Episode:
 class Governor:
     """Paces one run. ``pause_point`` is called while waiting and may raise to stop the run.
 
-    The clock starts when the governor is made; what is not waiting is working.
+    The clock starts when the governor is made; what is not waiting is working. One cause may stop
+    the run for ``budget_s``, None for ever.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Governor:
         *,
         emit: Emit = unheard,
         pause_point: Callable[[], None] = lambda: None,
+        budget_s: float | None = None,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._signals = tuple(watched)
         self._emit = emit
         self._pause_point = pause_point
+        self._budget_s = budget_s
         self._clock = clock
         self._sleep = sleep
         self._accounted_to = clock()
@@ -81,13 +85,14 @@ class Governor:
     def pace(self, step_id: str = "") -> None:
         """Return when the next batch may begin: at once, after a rest, or after a wait.
 
-        Raises: whatever ``pause_point`` raises.
+        Raises: HeldUpError, once the budget is spent; whatever ``pause_point`` raises.
         """
         owed_s: float | None = None
         worked_s = min(self._account(None), _LONGEST_WORK_S)
         while worst := self._look(step_id):
             cause, reading = worst
             if reading.state is State.STOP:
+                self._bear(reading)
                 self._wait(_SLICE_S, cause)
                 owed_s = 0.0
                 continue
@@ -123,6 +128,14 @@ class Governor:
             return f"lost <1 s: {', '.join(lost)}"
         parts = ", ".join(f"{cause} {lost_s}" for cause, lost_s in whole.items())
         return f"lost {sum(whole.values())} s: {parts}"
+
+    def _bear(self, reading: Reading) -> None:
+        held_s = self._clock() - self._episode.began if self._episode else 0.0
+        if self._budget_s is not None and held_s > self._budget_s:
+            raise HeldUpError(
+                f"held up for {held_s:.0f} s (governor.budget): {reading.text}",
+                hint="opssight-migrate migrate goes on from here once that is over",
+            )
 
     def _account(self, cause: str | None) -> float:
         now = self._clock()

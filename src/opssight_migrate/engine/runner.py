@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from opssight_migrate.engine import batches, proof
+from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.model.errors import StatementError, StepFailedError
 from opssight_migrate.model.events import (
@@ -50,14 +51,14 @@ class Runner:
         or the whole did not come out as it should.
         """
         before = proof.take(self.ctx.session, self.journal, self.ctx.emit)
-        estimates = {step.step_id: step.estimate for step in planned}
+        plans = {step.step_id: step for step in planned}
         for number, step in enumerate(steps, start=1):
             self.ctx.drive.pause_point()
             if isinstance(step, BatchedStep):
                 # A revision waits at the door, which has a budget; the governor has none.
                 self.governor.pace(step.id)
-            estimate = estimates.get(step.id, Estimate())
-            begun = self.journal.step_started(step.id, step.kind, estimate.reference_s)
+            plan = plans.get(step.id) or _unplanned(step)
+            begun = self.journal.step_started(step.id, step.kind, plan.estimate.reference_s)
             self.ctx.emit(
                 StepStarted(
                     step_id=step.id,
@@ -68,7 +69,7 @@ class Runner:
                 )
             )
             started = time.monotonic()
-            rows = self._apply(step, estimate.rows)
+            rows = self._apply(step, plan)
             self.ctx.emit(
                 StepFinished(
                     step_id=step.id,
@@ -80,11 +81,12 @@ class Runner:
         self.ctx.drive.pause_point()
         return self._proven(before)
 
-    def _apply(self, step: BaseStep, rows_total: int | None) -> int | None:
+    def _apply(self, step: BaseStep, plan: PlannedStep) -> int | None:
         self.ctx.session.named(f"opssight-migrate/{self.journal.run_id}/{step.id}")
         ctx = replace(self.ctx, drive=replace(self.ctx.drive, step_id=step.id))
         if isinstance(step, BatchedStep):
-            return self._walk(step, ctx, rows_total)
+            correction = Correction(step.id, plan.forecast.p50_s, plan.estimate.rows, self.ctx.emit)
+            return self._walk(step, ctx, correction)
         if not isinstance(step, Step):
             raise TypeError(f"{step.id} is neither a Step nor a BatchedStep")
         if step.kind == "schema":
@@ -106,7 +108,7 @@ class Runner:
             self._done(step, rows)
         return rows
 
-    def _walk(self, step: BatchedStep, ctx: StepContext, rows_total: int | None) -> int:
+    def _walk(self, step: BatchedStep, ctx: StepContext, correction: Correction) -> int:
         step.prepare(ctx)
         findings: list[Finding] = []
         rows = 0
@@ -119,7 +121,7 @@ class Runner:
                     step.id,
                     way,
                     governor=self.governor,
-                    rows_total=rows_total,
+                    correction=correction,
                     target_s=self.target_s,
                 )
                 for way in ways
@@ -210,6 +212,10 @@ class Runner:
         catalogue = f"catalogue equal to {current}" + (f", beside {shims} shims" if shims else "")
         sentence = f"{verdict.proof.sentence}; {catalogue}"
         return verdict.proof.model_copy(update={"catalogue": catalogue, "sentence": sentence})
+
+
+def _unplanned(step: BaseStep) -> PlannedStep:
+    return PlannedStep(step_id=step.id, title=step.title, kind=step.kind, estimate=Estimate())
 
 
 def _refused(step: BaseStep, error: StatementError) -> Finding:

@@ -14,6 +14,7 @@ import psutil
 
 from opssight_migrate.postgres import signals
 from opssight_migrate.postgres.signals import Monitor
+from opssight_migrate.settings import Governor
 
 Clock = Callable[[], float]
 
@@ -60,9 +61,19 @@ class Signal(ABC):
         del commit_s
 
 
-def usual_signals(monitor: Monitor) -> tuple[Signal, ...]:
-    """Return the signals of every run, with their usual limits."""
-    return (ReplicaLag(monitor), OldestTransaction(monitor), CommitLatency(), ClientLoad())
+def usual_signals(monitor: Monitor, limits: Governor) -> tuple[Signal, ...]:
+    """Return the signals of every run, with the limits of its profile."""
+    return (
+        ReplicaLag(
+            monitor,
+            limit_bytes=limits.replica_lag_mb * MEBIBYTE,
+            limit_s=limits.replica_lag.total_seconds(),
+            ignored=limits.ignored_replicas,
+        ),
+        OldestTransaction(monitor, limit_s=limits.oldest_transaction.total_seconds()),
+        CommitLatency(limit_s=limits.commit_latency.total_seconds()),
+        ClientLoad(),
+    )
 
 
 class ReplicaLag(Signal):

@@ -184,6 +184,13 @@ class LockBudgetError(BusyError):
     touched = Touched.RESUMABLE
 
 
+class HeldUpError(BusyError):
+    """The governor waited for others for its whole budget; the message says for whom."""
+
+    code = "OM403"
+    touched = Touched.RESUMABLE
+
+
 class PartialError(MigrateError):
     """The run stopped between two known states; running again goes on."""
 

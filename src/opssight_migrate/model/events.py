@@ -108,6 +108,18 @@ class BatchDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastCorrected:
+    """The first batches of a step tell how long all of it will take; ``forecast_s`` was the plan's.
+
+    Both are of the whole walk, without what the governor may wait.
+    """
+
+    step_id: str
+    forecast_s: float
+    corrected_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
     """The governor slows or stops the batches. ``cause`` is the signal's name, ``text`` says which
     of both and why; said at once, and again while it lasts. ``since_s`` counts from its beginning.
@@ -196,6 +208,7 @@ Event = (
     | LockAwaited
     | LockTaken
     | BatchDone
+    | ForecastCorrected
     | Paused
     | Resumed
     | RevisionApplied

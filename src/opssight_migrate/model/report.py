@@ -80,10 +80,14 @@ class LockReceipt(_Part):
 
 
 class ForecastTime(_Part):
-    """How long a step was likely to take, in milliseconds: usually, and in the slow tenth."""
+    """How long a step was likely to take, in milliseconds: usually, and in the slow tenth.
+
+    ``corrected_ms`` is what its first batches made of it; None where it ended before.
+    """
 
     p50_ms: int
     p90_ms: int
+    corrected_ms: int | None = None
 
 
 class ReportStep(_Part):

@@ -25,7 +25,7 @@ SELECT pg_wal_lsn_diff(w.lsn, '0/0')::bigint, r.pid, r.state IS NULL AS is_hidde
        coalesce(nullif(r.application_name, ''), 'pid ' || r.pid)
            || coalesce(' at ' || host(r.client_addr), ''),
        greatest(pg_wal_lsn_diff(w.lsn, r.replay_lsn), 0)::bigint,
-       EXTRACT(epoch FROM r.replay_lag)::float8
+       EXTRACT(epoch FROM r.replay_lag)::float8, coalesce(r.application_name, '')
   FROM (SELECT pg_current_wal_lsn() AS lsn) AS w
   LEFT JOIN pg_stat_replication AS r
     ON (r.state IS NULL OR (r.state <> 'backup' AND r.replay_lsn IS NOT NULL))
@@ -57,6 +57,7 @@ Answer = TypeVar("Answer")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """A standby and what it has yet to replay. ``lag_s`` is the server's word, None without one.
+    ``application`` is how the standby calls itself, "" if not at all.
 
     The seconds are shown and never decided on: they stand still while nothing is replayed.
     """
@@ -64,6 +65,7 @@ class Replica:
     name: str
     lag_bytes: int
     lag_s: float | None
+    application: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,11 @@ class Replication:
 
     def worst(self, ignored: Collection[str] = ()) -> Replica | None:
         """Return the replica that is furthest behind, or None without a visible one."""
-        counted = (replica for replica in self.replicas if replica.name not in ignored)
+        counted = (
+            replica
+            for replica in self.replicas
+            if replica.name not in ignored and replica.application not in ignored
+        )
         return max(counted, key=lambda replica: replica.lag_bytes, default=None)
 
 
@@ -110,8 +116,8 @@ def replication(session: Session) -> Replication:
     return Replication(
         written_bytes=int(rows[0][0]),
         replicas=tuple(
-            Replica(name=name, lag_bytes=int(lag_bytes), lag_s=lag_s)
-            for _, _, is_hidden, name, lag_bytes, lag_s in senders
+            Replica(name=name, lag_bytes=int(lag_bytes), lag_s=lag_s, application=application)
+            for _, _, is_hidden, name, lag_bytes, lag_s, application in senders
             if not is_hidden
         ),
         hidden=sum(row[2] for row in senders),

@@ -84,7 +84,13 @@ class ConsoleProgress:
                 | told.RunStarted()
             ):
                 return event_line(event) if self._verbose else None
-            case told.Noted() | told.StopRequested() | told.Paused() | told.Resumed():
+            case (
+                told.Noted()
+                | told.StopRequested()
+                | told.Paused()
+                | told.Resumed()
+                | told.ForecastCorrected()
+            ):
                 return event_line(event)
             case told.LockAwaited():
                 key = (event.step_id, event.relation, event.mode)

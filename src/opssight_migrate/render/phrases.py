@@ -76,6 +76,9 @@ def _progress(event: Event) -> str:
             return f"{event.step_id}: {_receipt(event)}"
         case told.BatchDone():
             return f"{event.step_id}: {rows_of(event.rows_done, event.rows_total)} of {event.table}"
+        case told.ForecastCorrected():
+            before, now = duration(event.forecast_s), duration(event.corrected_s)
+            return f"{event.step_id}: at this rate {now} in all; the forecast was {before}"
         case told.RevisionApplied():
             return f"revision {event.revision} applied"
         case told.StepFinished():

@@ -3,7 +3,7 @@
 from opssight_migrate.settings.loading import FILE_NAME, load
 from opssight_migrate.settings.origins import BUILT_IN
 from opssight_migrate.settings.profile import EMBEDDED, LIBPQ, Profile, Settings
-from opssight_migrate.settings.tables import Environment, Project, duration
+from opssight_migrate.settings.tables import Environment, Governor, Project, duration
 
 __all__ = [
     "BUILT_IN",
@@ -11,6 +11,7 @@ __all__ = [
     "FILE_NAME",
     "LIBPQ",
     "Environment",
+    "Governor",
     "Profile",
     "Project",
     "Settings",

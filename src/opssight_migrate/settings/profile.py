@@ -18,6 +18,7 @@ from opssight_migrate.settings.tables import (
     Defaults,
     Environment,
     EnvironmentName,
+    Governor,
     OldRelease,
     OnFailure,
     Project,
@@ -52,6 +53,7 @@ class Profile:
     rbac: Rbac
     time_series: TimeSeries
     old_release: OldRelease
+    governor: Governor
 
     @property
     def is_embedded(self) -> bool:
@@ -77,6 +79,7 @@ class Settings(BaseSettings):
     rbac: Rbac = Rbac()
     time_series: TimeSeries = TimeSeries()
     old_release: OldRelease = OldRelease()
+    governor: Governor = Governor()
     environments: dict[EnvironmentName, Environment] = {}
 
     _origins: dict[KeyPath, str] = {}
@@ -140,6 +143,7 @@ class Settings(BaseSettings):
             rbac=self.rbac,
             time_series=self.time_series,
             old_release=self.old_release,
+            governor=self.governor,
         )
 
     def digest(self) -> str:

@@ -97,6 +97,17 @@ class TimeSeries(Table):
     compress_after: CompressAfter = CompressAfter()
 
 
+class Governor(Table):
+    """[governor]: what others must not suffer, and how long one cause may hold a run up."""
+
+    replica_lag: Duration = timedelta(seconds=1)
+    replica_lag_mb: Annotated[int, Field(ge=1)] = 16
+    ignored_replicas: tuple[Text, ...] = ()
+    oldest_transaction: Duration = timedelta(minutes=1)
+    commit_latency: Duration = timedelta(milliseconds=200)
+    budget: Duration = timedelta(minutes=30)
+
+
 class OldRelease(Table):
     """[old_release]. ``statements`` names a file of further statements that must go on working."""
 
