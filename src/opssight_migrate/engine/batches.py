@@ -51,6 +51,19 @@ def walk(
 
     Raises: StepFailedError naming the key of the row that cannot be done.
     """
+    with ctx.session.by_key():
+        return _batches(ctx, journal, step_id, way, governor, correction, target_s)
+
+
+def _batches(
+    ctx: StepContext,
+    journal: Journal,
+    step_id: str,
+    way: Walk,
+    governor: Governor,
+    correction: Correction,
+    target_s: float,
+) -> int:
     after, rows_done = journal.cursor(step_id, way.table)
     size = BatchSize(target_s)
     while True:

@@ -31,6 +31,7 @@ _SETTINGS: dict[str, str] = {
     "transaction_timeout": "0",
     "client_connection_check_interval": "1s",
     "row_security": "off",
+    "jit": "off",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
     "TimeZone": "UTC",
@@ -133,6 +134,20 @@ class Session:
         with translated(), self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield
+
+    @contextmanager
+    def by_key(self) -> Iterator[None]:
+        """Let the planner find rows by index wherever there is one.
+
+        A table that is being filled has no statistics: taken for tiny, it would be read whole for
+        each row, and the plan that was made so would be kept.
+        """
+        self.execute("SET enable_seqscan = off")
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self.execute("RESET enable_seqscan")
 
     def named(self, application_name: str) -> None:
         """Tell pg_stat_activity who we are; cut to the server's 63 bytes by the server."""

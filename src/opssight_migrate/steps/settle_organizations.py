@@ -26,14 +26,14 @@ _PARENTS: tuple[tuple[str, str | None, str | None], ...] = (
 _FILL_BATCH = """
 WITH slice AS (
     SELECT id FROM {table}
-     WHERE %(after)s::bigint IS NULL OR id > %(after)s::bigint
+     WHERE id > coalesce(%(after)s::bigint, -9223372036854775808)
      ORDER BY id
      LIMIT %(limit)s
 ), filled AS (
     UPDATE {table} AS t
        SET organization_id = coalesce({parent}, %(organization)s)
-      FROM slice
-     WHERE t.id = slice.id AND t.organization_id IS NULL
+     WHERE t.id > coalesce(%(after)s::bigint, -9223372036854775808)
+       AND t.id <= (SELECT max(id) FROM slice) AND t.organization_id IS NULL
  RETURNING t.id
 )
 SELECT (SELECT max(id)::text FROM slice) AS last_key, (SELECT count(*) FROM filled) AS rows

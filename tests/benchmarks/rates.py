@@ -1,0 +1,241 @@
+"""How fast the batched steps are, against one statement and at several sizes.
+
+``python tests/benchmarks/rates.py`` measures 100 thousand to 3 million users and takes about ten
+minutes. Each rate is of a whole ``migrate`` with its governor, from the first batch to the last;
+beside it, in the same run, the same work as one statement in one transaction. Ends with 1 when a
+rate leaves its bounds. Both are measured in turns, ``--turns`` times, and the best of each counts:
+whatever else the machine does makes one slower and never faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+import psutil  # noqa: E402
+import psycopg  # noqa: E402
+from psycopg import sql  # noqa: E402
+
+from opssight_migrate.commands.migrate import MigrateRequest, migrate  # noqa: E402
+from opssight_migrate.model.events import BatchDone, Event  # noqa: E402
+from opssight_migrate.model.plan import Plan  # noqa: E402
+from opssight_migrate.opssight.revisions import MULTI_TENANCY, RBAC, START  # noqa: E402
+from opssight_migrate.opssight.tables import TENANT_TABLES  # noqa: E402
+from opssight_migrate.postgres import chain, connect  # noqa: E402
+from opssight_migrate.postgres.cluster import Cluster  # noqa: E402
+from opssight_migrate.postgres.embedded import wheel_bin_dir  # noqa: E402
+from opssight_migrate.postgres.session import Session  # noqa: E402
+from opssight_migrate.settings import Settings  # noqa: E402
+from opssight_migrate.steps.assign_roles import AssignRoles  # noqa: E402
+from opssight_migrate.steps.base import BatchedStep, StepContext  # noqa: E402
+from opssight_migrate.steps.settle_organizations import SettleOrganizations  # noqa: E402
+
+FLAT_WITHIN = 0.15
+LEAST_OF_ONE_STATEMENT = 0.85
+MOST_MEMORY_BYTES = 150 << 20
+
+_SERVER = {
+    "shared_buffers": "512MB",
+    "max_wal_size": "16GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",
+}
+_USERS = """
+INSERT INTO users (github_id, github_username, email, full_name, is_active, is_superuser)
+SELECT 'g' || n, 'user' || n, 'user' || n || '@example.org', 'User ' || n, true, false
+  FROM generate_series(1, %s) AS n
+"""
+_STEPS: dict[str, tuple[type[BatchedStep], str, str]] = {
+    # step: its class, where its database is, and where its run goes
+    "assign-roles": (AssignRoles, START, RBAC),
+    "settle-organizations": (SettleOrganizations, MULTI_TENANCY, MULTI_TENANCY),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """One step at one size: rows a second in batches, and as one statement."""
+
+    step: str
+    rows: int
+    batched: float
+    one_statement: float
+    memory_bytes: int
+
+    @property
+    def share(self) -> float:
+        """The batches' rate as a share of one statement's."""
+        return self.batched / self.one_statement
+
+
+def faults(rates: list[Rate]) -> list[str]:
+    """Name every bound that these rates leave; empty when all is well."""
+    found = [
+        f"{rate.step} at {rate.rows:,} rows: {rate.share:.2f} of one statement's rate"
+        for rate in rates
+        if rate.share < LEAST_OF_ONE_STATEMENT
+    ]
+    for step in _STEPS:
+        of_step = [rate.batched for rate in rates if rate.step == step]
+        # Getting faster with the size would be no fault; falling off is.
+        if of_step and min(of_step) < (1 - FLAT_WITHIN) * of_step[0]:
+            found.append(f"{step}: falls from {of_step[0]:,.0f} to {min(of_step):,.0f} rows/s")
+    found += [
+        f"{rate.step} at {rate.rows:,} rows: {rate.memory_bytes >> 20} MB of memory"
+        for rate in rates
+        if rate.memory_bytes > MOST_MEMORY_BYTES
+    ]
+    return found
+
+
+def measured(cluster: Cluster, step: str, rows: int, turns: int) -> Rate:
+    """Measure one step at one size, on databases that are equal at the beginning."""
+    one_statement_s, batched_s = list[float](), list[float]()
+    for _ in range(turns):
+        with _database(cluster, step, rows) as conninfo:
+            one_statement_s.append(_in_one_statement(conninfo, step, rows))
+        with _database(cluster, step, rows) as conninfo:
+            batched_s.append(_in_batches(conninfo, step, rows))
+    return Rate(
+        step=step,
+        rows=rows,
+        batched=rows / min(batched_s),
+        one_statement=rows / min(one_statement_s),
+        memory_bytes=int(psutil.Process().memory_info().rss),
+    )
+
+
+@contextmanager
+def _database(cluster: Cluster, step: str, rows: int) -> Iterator[str]:
+    name = f"rates_{rows}"
+    with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as maintenance:
+        maintenance.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            conninfo = cluster.conninfo(name)
+            session = connect.opened(conninfo, application_name="rates")
+            _fill(session, step, rows)
+            session.close()
+            maintenance.execute("CHECKPOINT")
+            yield conninfo
+        finally:
+            maintenance.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+def _fill(session: Session, step: str, rows: int) -> None:
+    _, revision, _ = _STEPS[step]
+    chain.upgrade(chain.Drive(session=session), revision)
+    if step == "settle-organizations":
+        for table in TENANT_TABLES:
+            session.execute(
+                sql.SQL("ALTER TABLE {} ALTER organization_id DROP NOT NULL").format(
+                    sql.Identifier(table)
+                )
+            )
+    session.execute(_USERS, (rows,))
+    session.execute("VACUUM (ANALYZE) users")
+
+
+def _in_one_statement(conninfo: str, step: str, rows: int) -> float:
+    kind, _, revision = _STEPS[step]
+    session = connect.opened(conninfo, application_name="rates")
+    chain.upgrade(chain.Drive(session=session), revision)
+    ctx = StepContext(
+        session=session,
+        profile=_settings(conninfo).profile(None),
+        drive=chain.Drive(session=session),
+    )
+    work = kind()
+    work.prepare(ctx)
+    way = next(way for way in work.walks(ctx) if way.table == "users")
+    began = time.monotonic()
+    with session.writing():
+        done = session.row(way.batch_sql, {**way.parameters, "after": None, "limit": rows})
+    elapsed_s = time.monotonic() - began
+    session.close()
+    if done is None or int(done[1]) != rows:
+        raise RuntimeError(f"{step} did {done} and not {rows} rows")
+    return elapsed_s
+
+
+def _in_batches(conninfo: str, step: str, rows: int) -> float:
+    _, _, revision = _STEPS[step]
+    batches: list[tuple[float, BatchDone]] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, BatchDone) and (event.step_id, event.table) == (step, "users"):
+            batches.append((time.monotonic(), event))
+
+    settings = _settings(conninfo)
+    report = migrate(
+        settings,
+        settings.profile(None),
+        MigrateRequest(to=revision),
+        confirm=_agree,
+        emit=hear,
+    )
+    if report.exit_code != 0 or batches[-1][1].rows_done != rows:
+        raise RuntimeError(f"{step} did not do its {rows} rows: {report.diagnostics}")
+    (first_at, first), (last_at, _) = batches[0], batches[-1]
+    return last_at - first_at + first.elapsed_s
+
+
+def _settings(conninfo: str) -> Settings:
+    return Settings.model_validate(
+        {
+            "project": {"default_environment": "rates"},
+            "environments": {"rates": {"url": conninfo}},
+            "old_release": {"rehearse": False},
+        }
+    )
+
+
+def _agree(plan: Plan, is_copy: bool) -> None:
+    del plan, is_copy
+
+
+def _run(sizes: list[int], turns: int) -> list[Rate]:
+    home = Path(tempfile.mkdtemp(prefix="opssight-rates-", dir="/tmp"))
+    try:
+        with Cluster(home, wheel_bin_dir(), durable=False, settings=_SERVER) as cluster:
+            return [measured(cluster, step, rows, turns) for step in _STEPS for rows in sizes]
+    finally:
+        shutil.rmtree(home)
+
+
+def main() -> int:
+    """Measure, and print a table or, with --json, what it is made of."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 3_000_000])
+    asked.add_argument("--turns", type=int, default=2)
+    asked.add_argument("--json", action="store_true")
+    given = asked.parse_args()
+    rates = _run(sorted(given.rows), given.turns)
+    wrong = faults(rates)
+    if given.json:
+        print(json.dumps({"rates": [asdict(rate) for rate in rates], "faults": wrong}))  # noqa: T201
+        return 1 if wrong else 0
+    for rate in rates:
+        print(  # noqa: T201
+            f"{rate.step:22} {rate.rows:>10,} rows  {rate.batched:>9,.0f} rows/s in batches"
+            f"  {rate.one_statement:>9,.0f} in one statement  {rate.share:.2f}"
+            f"  {rate.memory_bytes >> 20} MB"
+        )
+    print(*wrong or ["all within their bounds"], sep="\n")  # noqa: T201
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
