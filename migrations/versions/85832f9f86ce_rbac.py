@@ -77,6 +77,6 @@ def downgrade() -> None:
         for table, flag in SYSTEM_FLAGS.items():
             ddl.drop_constraint(table, f"{table}_organization_id_fkey")
             ddl.drop_constraint(table, ONCE_PER_ORGANIZATION[table])
-            ddl.drop_column(table, flag, usual=True)
+            ddl.drop_column(table, flag)
             ddl.drop_column(table, "organization_id")
         ddl.drop_table("user_roles")

@@ -82,6 +82,5 @@ def downgrade() -> None:
             ddl.restore_unique(shim)
         for table in TENANT_TABLES:
             ddl.drop_constraint(table, f"{table}_organization_id_fkey")
-            usual = organizations.usual_of(ddl.session, table, *ddl.organization)
-            ddl.drop_column(table, "organization_id", usual=usual)
+            ddl.drop_column(table, "organization_id")
         ddl.drop_table("organizations")

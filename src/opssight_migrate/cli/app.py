@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
 from opssight_migrate.cli.migrate import migrate
+from opssight_migrate.cli.rollback import rollback
 from opssight_migrate.cli.status import status
 from opssight_migrate.cli.verify import verify
 from opssight_migrate.model.errors import MigrateError, Touched
@@ -87,7 +88,7 @@ def _program(
         raise typer.Exit(2)
 
 
-for _verb in (migrate, status, verify):
+for _verb in (migrate, rollback, status, verify):
     app.command()(_verb)
 
 

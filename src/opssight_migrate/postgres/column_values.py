@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from psycopg import sql
 
-from opssight_migrate.postgres import archive
+from opssight_migrate.opssight.tables import TENANT_TABLES
+from opssight_migrate.postgres import archive, organizations
 from opssight_migrate.postgres.archive import Entry
 from opssight_migrate.postgres.references import ForeignKey
 from opssight_migrate.postgres.session import Session
@@ -94,6 +95,18 @@ def off_usual(column: str, usual: object | None) -> sql.Composed:
     if usual is None:
         return sql.SQL("t.{column} IS NOT NULL").format(column=name)
     return sql.SQL(_OFF_USUAL).format(column=name, usual=sql.Literal(usual))
+
+
+def usual_by_upgrade(
+    session: Session, table: str, column: str, organization: tuple[str, str]
+) -> object | None:
+    """Return the value that an upgrade gives to every row by itself; None is NULL.
+
+    ``organization`` is the default one, by name and slug.
+    """
+    if column == "organization_id" and table in TENANT_TABLES:
+        return organizations.usual_of(session, table, *organization)
+    return True if column in ("is_system_role", "is_system_permission") else None
 
 
 def usual_of(session: Session, table: str, column: str) -> object | None:

@@ -72,15 +72,16 @@ class Undoing(Ddl):
                 ),
             )
 
-    def drop_column(self, table: str, column: str, *, usual: object | None = None) -> None:
+    def drop_column(self, table: str, column: str) -> None:
         """Drop a column if it is there, with the indexes and foreign key that stand on it.
 
-        ``usual`` is what an upgrade gives to every row by itself; None is NULL. Other values go
-        to the archive: nearly all of them before the lock, the last under it.
+        Values that an upgrade does not give by itself go to the archive: nearly all of them
+        before the lock, the last under it.
         """
         if catalog.column_state(self.session, table, column) is None:
             return
         into = self.archive_name
+        usual = column_values.usual_by_upgrade(self.session, table, column, self.organization)
         if into is not None and column_values.is_behind(self.session, into, table, column, usual):
             with self.session.writing():
                 column_values.keep(self.session, into, table, column, usual)
