@@ -274,6 +274,13 @@ def _before_any_change(error: MigrateError) -> MigrateError:
     return kind(error.message, hint=error.hint, where=error.where, sqlstate=error.sqlstate)
 
 
+_KINDS: dict[str, Literal["schema", "data", "retire"]] = {
+    "schema": "schema",
+    "data": "data",
+    "retire": "retire",
+}
+
+
 def _planned(step: PlannedStep) -> ReportStep:
     estimate = step.estimate
     rows = None
@@ -282,7 +289,7 @@ def _planned(step: PlannedStep) -> ReportStep:
     return ReportStep(
         id=step.step_id,
         title=step.title,
-        kind="schema" if step.kind == "schema" else "data",
+        kind=_KINDS[step.kind],
         status="pending",
         rows=rows,
         forecast=ForecastTime(

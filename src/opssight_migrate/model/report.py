@@ -95,7 +95,7 @@ class ReportStep(_Part):
 
     id: str
     title: str
-    kind: Literal["schema", "data"]
+    kind: Literal["schema", "data", "retire"]
     status: Literal["pending", "done", "running", "failed"]
     duration_ms: int | None = None
     forecast: ForecastTime | None = None

@@ -208,6 +208,20 @@ def forget(session: Session, entry: Entry) -> None:
         session.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(entry.schema)))
 
 
+def retire(session: Session, schema: str) -> None:
+    """Drop an archive with the rows that it keeps, and nothing that is not on its list."""
+    found = [one for one in entries(session) if one.schema == schema]
+    for entry in found:
+        if entry.kind != "type":
+            drop_relation(session, entry)
+    for entry in found:
+        if entry.kind == "type":
+            name = sql.Identifier(schema, entry.name)
+            session.execute(sql.SQL("DROP TYPE IF EXISTS {}").format(name))
+    session.execute(sql.SQL("DROP TABLE {}").format(_of(schema)))
+    session.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
+
+
 def drop_relation(session: Session, entry: Entry) -> None:
     """Drop what holds the rows of an entry."""
     if entry.relation is not None:

@@ -181,6 +181,16 @@ class Ddl:
             ),
         )
 
+    def no_default(self, table: str, column: str) -> None:
+        """Take a column's default away; a catalogue write."""
+        self._alter(
+            f"DROP DEFAULT {table}.{column}",
+            Wanted(table),
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT").format(
+                sql.Identifier(table), sql.Identifier(column)
+            ),
+        )
+
     def not_null(self, table: str, column: str) -> None:
         """Forbid NULL: a check proves it while everybody works on, then SET NOT NULL trusts it."""
         check = f"{table}_{column}_not_null"

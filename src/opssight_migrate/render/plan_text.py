@@ -22,7 +22,8 @@ def plan_lines(plan: Plan, *, dry_run: bool = False) -> list[str]:
         if all(step.undo is None for step in plan.steps):
             rows = [(*row[:_UNDO], *row[_UNDO + 1 :]) for row in rows]
         lines += ["", *table(rows, _TO_THE_RIGHT), ""]
-        lines.append(_forecast(plan.steps))
+        if any(step.kind != "retire" for step in plan.steps):
+            lines.append(_forecast(plan.steps))
     lines += [visible(sentence) for sentence in plan.announcements]
     lines += loss_lines(plan.losses)
     lines += _kept(plan.kept)
@@ -103,6 +104,8 @@ def _way(plan: Plan) -> str:
         return visible(f"{way}, blocked")
     if not plan.steps:
         return visible(f"revision {start}, nothing to do")
+    if all(step.kind == "retire" for step in plan.steps):
+        return visible(f"revision {start}, {counted(len(plan.steps), 'thing')} to retire")
     schema = sum(step.kind == "schema" for step in plan.steps)
     data = len(plan.steps) - schema
     return visible(f"{way}, {counted(schema, 'revision')} and {counted(data, 'data step')}")
