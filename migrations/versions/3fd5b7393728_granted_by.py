@@ -6,8 +6,7 @@ Revises: e988b93edd68
 
 from psycopg import sql
 
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 
 revision = "3fd5b7393728"
@@ -27,9 +26,9 @@ def _expand(ddl: Ddl) -> None:
 
 
 def downgrade() -> None:
-    """Take the column away; refused while a row has a value in it."""
-    with expanding() as ddl:
-        loss.refuse(ddl.session, columns=[("user_permissions", "granted_by")])
-        loss.refuse_values(ddl.session, "user_permissions", "granted_by")
+    """Take the column away, its values to the archive; refused with a value and without one."""
+    with undoing() as ddl:
+        ddl.refuse(columns=[("user_permissions", "granted_by")])
+        ddl.refuse_values("user_permissions", "granted_by")
         ddl.drop_constraint("user_permissions", "user_permissions_granted_by_fkey")
         ddl.drop_column("user_permissions", "granted_by")

@@ -4,8 +4,7 @@ Revision ID: 80bd6a3c3fa1
 Revises: b521a10e8182
 """
 
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import tables_of
 
@@ -87,9 +86,9 @@ def _expand(ddl: Ddl) -> None:
 
 
 def downgrade() -> None:
-    """Take tables and types away; refused while one of the tables has a row."""
-    with expanding() as ddl:
-        loss.refuse(ddl.session, tables=[table.name for table in TABLES], enums=ENUMS)
+    """Take tables and types away, to the archive; refused with a row and without an archive."""
+    with undoing() as ddl:
+        ddl.refuse(tables=[table.name for table in TABLES], enums=ENUMS)
         for table in reversed(TABLES):
             ddl.drop_table(table.name)
         for name in ENUMS:

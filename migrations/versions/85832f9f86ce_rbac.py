@@ -7,8 +7,7 @@ Revises: 85f9e3f15142
 from psycopg import sql
 
 from opssight_migrate.opssight import shims
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import NewTable
 
@@ -55,15 +54,15 @@ def _expand(ddl: Ddl) -> None:
         ddl.index(f"ix_{table}_organization_id", table, ("organization_id",))
         ddl.unique_constraint(table, ONCE_PER_ORGANIZATION[table], ("name", "organization_id"))
         ddl.foreign_key(table, "organization_id", "organizations")
+        ddl.values(table, column)
     for shim in shims.once_unique_at(revision):
         ddl.retire_unique(shim)
 
 
 def downgrade() -> None:
-    """Take the assignments away again; refused while there is one, or a tenant's own role."""
-    with expanding() as ddl:
-        loss.refuse(
-            ddl.session,
+    """Take assignments and tenants' roles away again, to the archive; else refused with any."""
+    with undoing() as ddl:
+        ddl.refuse(
             tables=["user_roles"],
             columns=[
                 (table, column)
@@ -72,7 +71,7 @@ def downgrade() -> None:
             ],
         )
         for table in SYSTEM_FLAGS:
-            loss.refuse_values(ddl.session, table, "organization_id")
+            ddl.refuse_values(table, "organization_id")
         for shim in shims.once_unique_at(revision):
             ddl.restore_unique(shim)
         for table, flag in SYSTEM_FLAGS.items():

@@ -8,8 +8,8 @@ from psycopg import sql
 
 from opssight_migrate.opssight import shims
 from opssight_migrate.opssight.tables import TENANT_TABLES
-from opssight_migrate.postgres import loss, organizations
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres import organizations
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import NewTable
 
@@ -51,11 +51,11 @@ def upgrade() -> None:
 
 def _expand(ddl: Ddl) -> None:
     ddl.table(ORGANIZATIONS)
-    definition: sql.Composable = sql.SQL("integer NOT NULL")
-    if ddl.leaves_shims:
-        default = organizations.ensure_default_organization(ddl.session, *ddl.organization)
-        definition = sql.SQL("integer NOT NULL DEFAULT {}").format(sql.Literal(default))
     for table in TENANT_TABLES:
+        definition: sql.Composable = sql.SQL("integer NOT NULL")
+        if ddl.leaves_shims:
+            default = _default_of(ddl, table)
+            definition = sql.SQL("integer NOT NULL DEFAULT {}").format(sql.Literal(default))
         ddl.column(table, "organization_id", definition)
         ddl.index(f"ix_{table}_organization_id", table, ("organization_id",))
         ddl.foreign_key(table, "organization_id", "organizations")
@@ -63,11 +63,18 @@ def _expand(ddl: Ddl) -> None:
         ddl.retire_unique(shim)
 
 
+def _default_of(ddl: Ddl, table: str) -> int:
+    """What was usual before a rollback, so that its archive fits; else the default organization."""
+    usual = ddl.usual(table, "organization_id")
+    if isinstance(usual, int) and organizations.exists(ddl.session, usual):
+        return usual
+    return organizations.ensure_default_organization(ddl.session, *ddl.organization)
+
+
 def downgrade() -> None:
-    """Take the organizations away again; refused while there is one."""
-    with expanding() as ddl:
-        loss.refuse(
-            ddl.session,
+    """Take the organizations away again, to the archive; refused where there is none for them."""
+    with undoing() as ddl:
+        ddl.refuse(
             tables=["organizations"],
             columns=[(table, "organization_id") for table in TENANT_TABLES],
         )

@@ -4,8 +4,7 @@ Revision ID: b521a10e8182
 Revises: 85832f9f86ce
 """
 
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import tables_of
 
@@ -160,8 +159,8 @@ def _expand(ddl: Ddl) -> None:
 
 
 def downgrade() -> None:
-    """Take the five tables away; refused while one of them has a row."""
-    with expanding() as ddl:
-        loss.refuse(ddl.session, tables=[table.name for table in TABLES])
+    """Take the five tables away, to the archive; refused with a row and without an archive."""
+    with undoing() as ddl:
+        ddl.refuse(tables=[table.name for table in TABLES])
         for table in reversed(TABLES):
             ddl.drop_table(table.name)

@@ -4,8 +4,7 @@ Revision ID: d8b40ecdc203
 Revises: (nothing)
 """
 
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import tables_of
 
@@ -392,8 +391,8 @@ def _expand(ddl: Ddl) -> None:
 
 def downgrade() -> None:
     """Take the tables and their types away; refused while one of them has a row."""
-    with expanding() as ddl:
-        loss.refuse(ddl.session, tables=[table.name for table in TABLES], enums=ENUMS)
+    with undoing(archives=False) as ddl:
+        ddl.refuse(tables=[table.name for table in TABLES], enums=ENUMS)
         for table in reversed(TABLES):
             ddl.drop_table(table.name)
         for name in ENUMS:

@@ -4,8 +4,7 @@ Revision ID: e988b93edd68
 Revises: 80bd6a3c3fa1
 """
 
-from opssight_migrate.postgres import loss
-from opssight_migrate.postgres.chain import expanding
+from opssight_migrate.postgres.chain import expanding, undoing
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import NewTable
 
@@ -41,7 +40,7 @@ def _expand(ddl: Ddl) -> None:
 
 
 def downgrade() -> None:
-    """Take the table away; refused while it has a row."""
-    with expanding() as ddl:
-        loss.refuse(ddl.session, tables=[USER_PERMISSIONS.name])
+    """Take the table away, to the archive; refused with a row and without an archive."""
+    with undoing() as ddl:
+        ddl.refuse(tables=[USER_PERMISSIONS.name])
         ddl.drop_table(USER_PERMISSIONS.name)

@@ -34,7 +34,15 @@ def run(
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["-h"], ["--version"], ["migrate", "--help"], ["status", "-h"], ["verify", "-h"]],
+    [
+        ["--help"],
+        ["-h"],
+        ["--version"],
+        ["migrate", "--help"],
+        ["status", "-h"],
+        ["verify", "-h"],
+        ["rollback", "-h"],
+    ],
 )
 def test_help_and_version_import_no_driver(tmp_path: Path, args: list[str]) -> None:
     code = (

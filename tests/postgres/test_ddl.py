@@ -14,6 +14,7 @@ from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.locks import Door
 from opssight_migrate.postgres.new_table import NewTable
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.undoing import Undoing
 
 _NEW = NewTable(
     "loans",
@@ -25,9 +26,9 @@ CREATE INDEX ix_loans_user_id ON loans (user_id);
 _EMAIL = next(shim for shim in shims.ONCE_UNIQUE if (shim.table, shim.column) == ("users", "email"))
 
 
-def twice(session: Session, piece: Callable[[Ddl], None]) -> Ddl:
+def twice(session: Session, piece: Callable[[Undoing], None]) -> Undoing:
     """Do a piece two times; the second leaves the catalogue as the first did."""
-    ddl = Ddl(session, Door(session, budget_s=20))
+    ddl = Undoing(session, Door(session, budget_s=20))
     piece(ddl)
     once = reader.read_catalogue(session)
     piece(ddl)

@@ -20,9 +20,12 @@ from opssight_migrate.model.plan import (
     DatabaseFacts,
     Estimate,
     Forecast,
+    Loss,
+    LossKind,
     Obstacle,
     Plan,
     PlannedStep,
+    Undo,
 )
 from opssight_migrate.model.report import (
     Artifact,
@@ -127,6 +130,43 @@ def test_the_plan_reads_like_the_session_in_the_interface() -> None:
         "Will stay until cleanup: 2 column defaults, 1 once-unique index "
         "(they keep the old release working).",
         f"Dry run: nothing was changed. Plan {PLAN.digest}.",
+    ]
+
+
+def test_the_plan_says_how_each_step_can_be_taken_back() -> None:
+    steps = (replace(PLAN.steps[0], undo=Undo.ARCHIVE), replace(PLAN.steps[1], undo=Undo.NONE))
+
+    lines = plan_lines(replace(PLAN, steps=steps))
+
+    assert lines[3:6] == [
+        "  #  step                        kind       rows  undo     time p50 / p90"
+        "  locks on existing tables",
+        "  1  85f9e3f15142 multi-tenancy  schema        -  archive  3.0 s / 9.0 s "
+        "  ACCESS EXCLUSIVE 5 x <50 ms",
+        "  2  settle-organizations        data    312,004  none     <1 s / <1 s     none",
+    ]
+
+
+def test_the_plan_of_a_way_back_has_a_loss_ledger_with_its_queries() -> None:
+    losses = (
+        Loss(kind=LossKind.ARCHIVED, what="events", rows=1, query="SELECT * FROM events"),
+        Loss(kind=LossKind.VALUES, what="users.organization_id", rows=2_000, query="SELECT 1"),
+        Loss(kind=LossKind.CONFLICT, what="users.email", rows=2, query="SELECT 2"),
+        Loss(kind=LossKind.GOES, what="index mine goes with users.organization_id"),
+        Loss(kind=LossKind.NOTE, what="users of another mind", rows=3),
+    )
+
+    lines = plan_lines(replace(PLAN, losses=losses))
+
+    start = lines.index("archived: events, 1 row")
+    assert lines[start + 1 : start + 8] == [
+        "  SELECT * FROM events",
+        "values archived: users.organization_id of 2,000 rows",
+        "  SELECT 1",
+        "conflict: users.email: 2 rows share a value that would be unique again",
+        "  SELECT 2",
+        "goes: index mine goes with users.organization_id",
+        "note: 3 users of another mind",
     ]
 
 

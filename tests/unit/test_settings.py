@@ -195,7 +195,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(written: Written) -> Non
         ("[environmnets.x]", "did you mean 'environments'?"),
         ("[defaults]\nlock_bugdet = '1m'", "did you mean 'lock_budget'?"),
         ("[time_series]\ncompress_after = { metric = '1d' }", "did you mean 'metrics'?"),
-        ("[zzz]\nkeep_last = 3", "known are defaults, environments, governor"),
+        ("[zzz]\nkeep_last = 3", "known are cleanup, defaults, environments, governor"),
         (
             "[defaults]\nbackup = 'auto'",
             "known are batch_target, lock_budget, on_failure, stall_budget",

@@ -14,7 +14,9 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
+from opssight_migrate.cli.cleanup import cleanup
 from opssight_migrate.cli.migrate import migrate
+from opssight_migrate.cli.rollback import rollback
 from opssight_migrate.cli.status import status
 from opssight_migrate.cli.verify import verify
 from opssight_migrate.model.errors import MigrateError, Touched
@@ -87,7 +89,7 @@ def _program(
         raise typer.Exit(2)
 
 
-for _verb in (migrate, status, verify):
+for _verb in (migrate, rollback, cleanup, status, verify):
     app.command()(_verb)
 
 

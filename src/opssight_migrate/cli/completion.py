@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import typer
 
 from opssight_migrate.model.errors import MigrateError
 from opssight_migrate.opssight.revisions import REVISIONS
+
+_LOGS_READ = 50
+_RUN_STARTED = re.compile(r'"run_id": ?"(m[0-9a-f]{10})"')
 
 
 def environments(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -30,3 +35,21 @@ def environments(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 def revisions(incomplete: str) -> list[tuple[str, str]]:
     """Offer the published revisions, oldest first."""
     return [(one.id, one.title) for one in REVISIONS if one.id.startswith(incomplete)]
+
+
+def runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the migrations that the log files of this machine tell of, newest first."""
+    from opssight_migrate.render.logfile import default_log_dir
+
+    given: Any = ctx.params.get("log_dir") or os.environ.get("OPSSIGHT_LOG_DIR")
+    folder = Path(given) if given else default_log_dir()
+    found: list[tuple[str, str]] = []
+    try:
+        for log in sorted(folder.glob("migration_*.jsonl"), reverse=True)[:_LOGS_READ]:
+            with log.open(encoding="utf-8") as lines:
+                started = next(filter(None, map(_RUN_STARTED.search, lines)), None)
+            if started is not None and started[1].startswith(incomplete):
+                found.append((started[1], log.stem))
+    except (OSError, ValueError):
+        return found
+    return found

@@ -29,7 +29,15 @@ from opssight_migrate.model.events import (
     StepFinished,
     StepStarted,
 )
-from opssight_migrate.model.plan import Blocker, DatabaseFacts, Finding, Plan, PlannedStep, Severity
+from opssight_migrate.model.plan import (
+    Blocker,
+    DatabaseFacts,
+    Finding,
+    Loss,
+    Plan,
+    PlannedStep,
+    Severity,
+)
 from opssight_migrate.model.report import (
     CheckResult,
     Database,
@@ -37,6 +45,7 @@ from opssight_migrate.model.report import (
     Environment,
     ForecastTime,
     LastRun,
+    LedgerLine,
     LockReceipt,
     LockVictim,
     Lost,
@@ -211,6 +220,7 @@ class Draft:
             announcements=plan.announcements if plan else (),
             kept=plan.kept if plan else (),
             shims=self.shims,
+            losses=tuple(_line(one) for one in plan.losses) if plan else (),
             proof=self.proof,
             lost=self.lost,
             last_run=self.last_run,
@@ -264,6 +274,13 @@ def _before_any_change(error: MigrateError) -> MigrateError:
     return kind(error.message, hint=error.hint, where=error.where, sqlstate=error.sqlstate)
 
 
+_KINDS: dict[str, Literal["schema", "data", "retire"]] = {
+    "schema": "schema",
+    "data": "data",
+    "retire": "retire",
+}
+
+
 def _planned(step: PlannedStep) -> ReportStep:
     estimate = step.estimate
     rows = None
@@ -272,14 +289,21 @@ def _planned(step: PlannedStep) -> ReportStep:
     return ReportStep(
         id=step.step_id,
         title=step.title,
-        kind="schema" if step.kind == "schema" else "data",
+        kind=_KINDS[step.kind],
         status="pending",
         rows=rows,
         forecast=ForecastTime(
             p50_ms=round(step.forecast.p50_s * 1000), p90_ms=round(step.forecast.p90_s * 1000)
         ),
         wal_bytes=estimate.wal_bytes,
+        reversible=None if step.undo is None else step.undo.value,
         promised_locks=estimate.locks,
+    )
+
+
+def _line(one: Loss) -> LedgerLine:
+    return LedgerLine(
+        kind=one.kind.value, what=one.what, rows=one.rows, keys=one.keys, query=one.query
     )
 
 

@@ -33,7 +33,15 @@ from opssight_migrate.model.events import (
 )
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Lost, Next, Report, Status
-from opssight_migrate.postgres import catalog, exclusive, journal, marker, reader, standing
+from opssight_migrate.postgres import (
+    catalog,
+    exclusive,
+    journal,
+    marker,
+    reader,
+    standing,
+    unfinished,
+)
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
@@ -169,6 +177,7 @@ class _Migration:
                 book.guard()
                 self._leave_trace(book, f"migrated to {self.target}", plan)
                 book.end("ok")
+                unfinished.supersede(self.session, book.run_id)
             status = self.draft.status
         except MigrateError as error:
             ended = self._as_resumable(self.stop.reason(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.forecast import forecast
-from opssight_migrate.model.plan import Blocker, Estimate, Plan, PlannedStep
+from opssight_migrate.model.plan import Blocker, Estimate, Plan, PlannedStep, Undo
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.opssight.tables import TABLES_AT_START
@@ -129,7 +129,15 @@ def _planned(ctx: StepContext, step: BaseStep, ratios: list[float]) -> PlannedSt
         kind=step.kind,
         estimate=estimate,
         forecast=forecast(estimate, ratios),
+        undo=_undo(step, catalog.current_revision(ctx.session)),
     )
+
+
+def _undo(step: BaseStep, current: str | None) -> Undo:
+    """Data steps are taken back with their revision: not where the run begins beyond that."""
+    if step.kind == "data" and revisions.is_at_least(current, step.needs):
+        return Undo.NONE
+    return step.undo_kind
 
 
 def _shims(ctx: StepContext, current: str | None, target: str) -> tuple[str, ...]:

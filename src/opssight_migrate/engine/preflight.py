@@ -25,6 +25,7 @@ from opssight_migrate.postgres import (
     replication,
     standing,
 )
+from opssight_migrate.postgres.drift import Difference
 from opssight_migrate.postgres.session import Session
 
 _ERRORS: dict[Obstacle, type[RefusedError]] = {
@@ -52,11 +53,7 @@ def look(
 ) -> Iterable[Blocker]:
     """Say all that stands against a run from ``current`` to ``target``."""
     if connect.is_standby(session):
-        yield Blocker(
-            message="the server is a standby: it cannot be written to",
-            hint="name the primary in the profile",
-            kind=Obstacle.STANDBY,
-        )
+        yield _STANDBY
         return
     unusable = list(_shape(current, actual))
     yield from unusable
@@ -70,6 +67,33 @@ def look(
         )
     if revisions.between(current, target):
         yield from _replication(session)
+
+
+def look_back(
+    session: Session, current: str | None, actual: Catalogue, *, going_on: bool
+) -> Iterable[Blocker]:
+    """Say all that stands against a way back; ``going_on``: from where another one stopped."""
+    if connect.is_standby(session):
+        yield _STANDBY
+        return
+    unusable = list(_shape(current, actual))
+    yield from unusable
+    if unusable:
+        return
+    look_at = standing.refused_on_the_way_down if going_on else standing.refused
+    for difference in look_at(session, current, actual):
+        yield _as_blocker(difference)
+    for lack in privileges.lacking(session, sorted(actual["tables"]), archives=True):
+        yield Blocker(
+            message=lack.why, hint=f"{lack.grant};", where=lack.where, kind=Obstacle.PRIVILEGE
+        )
+
+
+_STANDBY = Blocker(
+    message="the server is a standby: it cannot be written to",
+    hint="name the primary in the profile",
+    kind=Obstacle.STANDBY,
+)
 
 
 def _shape(current: str | None, actual: Catalogue) -> Iterable[Blocker]:
@@ -99,12 +123,16 @@ def _shape(current: str | None, actual: Catalogue) -> Iterable[Blocker]:
 
 def _drift(session: Session, current: str | None, actual: Catalogue) -> Iterable[Blocker]:
     for difference in standing.refused(session, current, actual):
-        yield Blocker(
-            message=difference.sentence,
-            where=difference.where,
-            hint=difference.mending or "compare it with the same object of a fresh OpsSight",
-            kind=Obstacle.SHAPE,
-        )
+        yield _as_blocker(difference)
+
+
+def _as_blocker(difference: Difference) -> Blocker:
+    return Blocker(
+        message=difference.sentence,
+        where=difference.where,
+        hint=difference.mending or "compare it with the same object of a fresh OpsSight",
+        kind=Obstacle.SHAPE,
+    )
 
 
 def _replication(session: Session) -> Iterable[Blocker]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opssight_migrate.model.events import Emit, ProofStarted, TableCompared
@@ -33,17 +33,21 @@ class Verdict:
     lost: tuple[str, ...]
 
 
-def take(session: Session, journal: Journal, emit: Emit) -> tuple[Snapshot, ...]:
-    """Return what was before: of the run that this one resumes, else taken and kept now."""
+def take(
+    session: Session,
+    journal: Journal,
+    emit: Emit,
+    chosen: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[Snapshot, ...]:
+    """Return what was before: of the run that this one resumes, else taken and kept now.
+
+    ``chosen`` are the columns to compare, by table; None: all that no step writes.
+    """
     if before := snapshots.first_of(session, journal.lineage):
         return before
     with session.reading():
         writes = snapshots.writes_by_table(session)
-        columns = {
-            table: [name for name in names if name != _FILLED]
-            for table, names in digest.columns_by_table(session).items()
-            if table not in _WRITTEN_BY_STEPS
-        }
+        columns = _unwritten(session) if chosen is None else chosen
         taken: list[Snapshot] = []
         for table, names in columns.items():
             one = digest.digest_table(session, table, names)
@@ -60,6 +64,14 @@ def take(session: Session, journal: Journal, emit: Emit) -> tuple[Snapshot, ...]
                 )
     snapshots.keep(session, journal.run_id, taken)
     return tuple(taken)
+
+
+def _unwritten(session: Session) -> dict[str, list[str]]:
+    return {
+        table: [name for name in names if name != _FILLED]
+        for table, names in digest.columns_by_table(session).items()
+        if table not in _WRITTEN_BY_STEPS
+    }
 
 
 def compare(session: Session, before: Sequence[Snapshot], emit: Emit) -> Verdict:

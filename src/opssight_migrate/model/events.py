@@ -148,6 +148,13 @@ class RevisionApplied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionUndone:
+    """Alembic took a revision's stamp away; its journal row committed with that."""
+
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
     """A step is done and verified. ``rows`` is None for a revision."""
 
@@ -212,6 +219,7 @@ Event = (
     | Paused
     | Resumed
     | RevisionApplied
+    | RevisionUndone
     | StepFinished
     | Noted
     | ProofStarted

@@ -86,9 +86,61 @@ class Forecast:
     runs: int = 0
 
 
+class Undo(StrEnum):
+    """How a step can be taken back: as if it never was, with what it wrote kept in an archive,
+    from a backup only, or not at all.
+    """
+
+    EXACT = "exact"
+    ARCHIVE = "archive"
+    FROM_BACKUP = "from backup"
+    NONE = "none"
+
+
+class LossKind(StrEnum):
+    """What happens to something on the way back."""
+
+    ARCHIVED = "archived"
+    VALUES = "values archived"
+    GOES = "goes"
+    CONFLICT = "conflict"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """One line of the loss ledger.
+
+    ``rows`` is exact, None where no row is concerned; ``keys`` name the first few; ``query`` lists
+    them all (of an object that goes: its definition).
+    """
+
+    kind: LossKind
+    what: str
+    rows: int | None = None
+    keys: tuple[str, ...] = ()
+    query: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Say it in words."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows or 0:,} rows"
+        match self.kind:
+            case LossKind.ARCHIVED:
+                return f"{self.what}, {rows}"
+            case LossKind.VALUES:
+                return f"{self.what} of {rows}"
+            case LossKind.CONFLICT:
+                return f"{self.what}: {rows} share a value that would be unique again"
+            case LossKind.GOES:
+                return self.what
+            case LossKind.NOTE:
+                return self.what if self.rows is None else f"{self.rows:,} {self.what}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:
-    """One line of the plan."""
+    """One line of the plan. ``undo`` is how it can be taken back; None: it is itself a way back."""
 
     step_id: str
     title: str
@@ -96,6 +148,7 @@ class PlannedStep:
     estimate: Estimate
     forecast: Forecast = Forecast(p50_s=0.0, p90_s=0.0)
     begun: bool = False
+    undo: Undo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +180,7 @@ class Plan:
     kept: tuple[str, ...] = ()
     shims_after: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = field(default=())
+    losses: tuple[Loss, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -138,6 +192,7 @@ class Plan:
                 "database": asdict(self.database),
                 "steps": [_named(step) for step in self.steps],
                 "announcements": self.announcements,
+                **({"losses": [asdict(one) for one in self.losses]} if self.losses else {}),
             },
             sort_keys=True,
         )

@@ -95,14 +95,25 @@ class ReportStep(_Part):
 
     id: str
     title: str
-    kind: Literal["schema", "data"]
+    kind: Literal["schema", "data", "retire"]
     status: Literal["pending", "done", "running", "failed"]
     duration_ms: int | None = None
     forecast: ForecastTime | None = None
     wal_bytes: int = 0
     rows: Rows | None = None
+    reversible: Literal["exact", "archive", "from backup", "none"] | None = None
     promised_locks: tuple[str, ...] = ()
     locks: tuple[LockReceipt, ...] = ()
+
+
+class LedgerLine(_Part):
+    """One line of a rollback's loss ledger; ``query`` lists the rows."""
+
+    kind: Literal["archived", "values archived", "goes", "conflict", "note"]
+    what: str
+    rows: int | None = None
+    keys: tuple[str, ...] = ()
+    query: str | None = None
 
 
 class CheckResult(_Part):
@@ -194,6 +205,7 @@ class Report(_Part):
     announcements: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     shims: tuple[str, ...] = ()
+    losses: tuple[LedgerLine, ...] = ()
     proof: Proof | None = None
     lost: Lost | None = None
     last_run: LastRun | None = None

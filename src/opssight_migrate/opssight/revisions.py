@@ -45,6 +45,12 @@ def is_at_least(current: str | None, wanted: str) -> bool:
     return current is not None and _POSITIONS[current] >= _POSITIONS[wanted]
 
 
+def before(revision: str) -> str | None:
+    """Return the revision that comes before, or None before the first."""
+    place = _POSITIONS[revision]
+    return REVISIONS[place - 1].id if place else None
+
+
 def between(current: str | None, target: str) -> tuple[Revision, ...]:
     """Return the revisions still to apply, oldest first; empty when ``current`` is beyond."""
     first = 0 if current is None else _POSITIONS[current] + 1

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import SecretStr
 
@@ -19,6 +19,7 @@ from opssight_migrate.postgres.locks import DEFAULT_BUDGET_S, Door
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.receipts import DEFAULT_STALL_S
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.undoing import Undoing
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _ATTRIBUTE = "opssight_migrate"
+_Ddl = TypeVar("_Ddl", bound=Ddl)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drive:
     """How the engine drives the chain; plain Alembic has the defaults.
 
-    ``on_stamp`` is called with the revision inside the transaction that stamps it, so that what
-    it writes commits with the stamp.
+    ``on_stamp`` is called with the revision inside the transaction that stamps it, or takes its
+    stamp away, so that what it writes commits with the stamp. ``archive`` names the schema to
+    which a downgrade may move rows; without one it refuses to take any.
     """
 
     session: Session
@@ -46,6 +49,7 @@ class Drive:
     observer: Observer | None = None
     stall_budget_s: float = DEFAULT_STALL_S
     ends_sleepers: bool = False
+    archive: str | None = None
 
     def door(self) -> Door:
         """Return the door to strong locks for this run."""
@@ -87,25 +91,66 @@ def downgrade(drive: Drive, revision: str) -> None:
         command.downgrade(config, revision)
 
 
+def undo_unstamped(drive: Drive, revision: str) -> None:
+    """Undo a revision that died before its stamp: Alembic's own downgrade would do nothing."""
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    with _driven(drive) as config:
+        script = ScriptDirectory.from_config(config)
+
+        def work(heads: object, context: MigrationContext) -> list[Any]:
+            del heads
+            with context.begin_transaction(_per_migration=True):
+                script.get_revision(revision).module.downgrade()
+                drive.on_stamp(revision)
+            return []
+
+        with EnvironmentContext(config, script, fn=work):
+            script.run_env()
+
+
 @contextmanager
 def expanding() -> Iterator[Ddl]:
-    """Give a revision its DDL, outside Alembic's transaction.
+    """Give a revision's upgrade its DDL, outside Alembic's transaction.
 
     What a revision does commits piece by piece, each idempotent; Alembic's own transaction is
     left for the stamp alone.
     """
+    with _outside_of_alembic() as drive:
+        yield _ddl(Ddl, drive)
+
+
+@contextmanager
+def undoing(*, archives: bool = True) -> Iterator[Undoing]:
+    """Give a revision's downgrade its DDL, likewise.
+
+    One that ``archives`` nothing refuses rows even where there is an archive.
+    """
+    with _outside_of_alembic() as drive:
+        ddl = _ddl(Undoing, drive)
+        ddl.archive_name = drive.archive if archives else None
+        yield ddl
+
+
+@contextmanager
+def _outside_of_alembic() -> Iterator[Drive]:
     from alembic import op
 
     context = op.get_context()
     drive = cast("Drive", (context.config and context.config.attributes[_ATTRIBUTE]))
     with context.autocommit_block():
-        yield Ddl(
-            drive.session,
-            drive.door(),
-            emit=drive.emit,
-            step_id=drive.step_id,
-            organization=drive.organization,
-        )
+        yield drive
+
+
+def _ddl(kind: type[_Ddl], drive: Drive) -> _Ddl:
+    return kind(
+        drive.session,
+        drive.door(),
+        emit=drive.emit,
+        step_id=drive.step_id,
+        organization=drive.organization,
+    )
 
 
 def run_environment(config: Config, url: str | None) -> None:
@@ -119,7 +164,7 @@ def run_environment(config: Config, url: str | None) -> None:
         run_args: Mapping[str, Any],
     ) -> None:
         del ctx, heads, run_args
-        if step.is_upgrade and step.up_revision_id is not None:
+        if step.up_revision_id is not None:
             config.attributes[_ATTRIBUTE].on_stamp(step.up_revision_id)
 
     def run(connection: Connection) -> None:

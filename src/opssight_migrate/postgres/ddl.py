@@ -15,16 +15,18 @@ from opssight_migrate.model.errors import ShapeError
 from opssight_migrate.model.events import Emit, StatementStarted, unheard
 from opssight_migrate.opssight.shims import UniqueShim
 from opssight_migrate.opssight.tables import TABLES_AT_START
-from opssight_migrate.postgres import catalog, indexes, loss, ownership
+from opssight_migrate.postgres import (
+    archive,
+    catalog,
+    column_values,
+    homecoming,
+    indexes,
+    ownership,
+)
 from opssight_migrate.postgres.locks import Door, Mode, Wanted
 from opssight_migrate.postgres.new_table import NewTable
+from opssight_migrate.postgres.references import ForeignKey
 from opssight_migrate.postgres.session import Session
-
-_FOREIGN_KEYS_OF = """
-SELECT DISTINCT c.confrelid::regclass::text
-  FROM pg_constraint AS c
- WHERE c.contype = 'f' AND c.conrelid = to_regclass(%(table)s) AND c.confrelid <> c.conrelid
-"""
 
 
 class _NotEmptyError(Exception):
@@ -96,8 +98,12 @@ class Ddl:
             if tuple(found) != tuple(labels):
                 raise ShapeError(f"type {name} has other labels: {', '.join(found)}", where=name)
             return
+        archived = homecoming.type_to_fetch(self.session, name, labels)
 
         def work() -> None:
+            if archived is not None:
+                homecoming.fetch_type(self.session, archived)
+                return
             self.session.execute(
                 sql.SQL("CREATE TYPE {} AS ENUM ({})").format(
                     sql.Identifier(name), sql.SQL(", ").join(map(sql.Literal, labels))
@@ -105,23 +111,32 @@ class Ddl:
             )
             ownership.adopt_type(self.session, name)
 
-        self._transaction(f"CREATE TYPE {name}", (), work)
+        self.transaction(f"CREATE TYPE {name}", (), work)
 
     def table(self, new: NewTable) -> None:
         """Create a table with its indexes, owner and grants, then its foreign keys one by one.
 
         Made with the table, a foreign key would stop the writers of the other table until the
-        last index is built.
+        last index is built. A table that a rollback archived comes home with its rows instead.
         """
         if not catalog.relation_exists(self.session, new.name):
+            archived = homecoming.table_to_fetch(self.session, new.name)
 
             def work() -> None:
+                if archived is not None:
+                    homecoming.fetch_table(self.session, archived)
+                    return
                 self.session.execute(new.without_foreign_keys)
                 ownership.adopt_table(self.session, new.name)
 
-            self._transaction(f"CREATE TABLE {new.name}", (), work)
+            self.transaction(f"CREATE TABLE {new.name}", (), work)
+        entry = homecoming.on_its_way(self.session, new.name)
+        for key in entry.foreign_keys if entry else ():
+            self._remade(new.name, key)
         for column, references in new.foreign_keys:
             self.foreign_key(new.name, column, references)
+        if entry is not None:
+            homecoming.arrived(self.session, entry)
 
     def column(
         self,
@@ -152,17 +167,27 @@ class Ddl:
                     )
                 )
 
-        self._transaction(f"ADD COLUMN {table}.{column}", (Wanted(table),), work)
+        self.transaction(f"ADD COLUMN {table}.{column}", (Wanted(table),), work)
 
     def default(self, table: str, column: str, value: sql.Literal) -> None:
         """Give a column a default for rows to come; a catalogue write."""
-        self._transaction(
+        self.transaction(
             f"SET DEFAULT {table}.{column}",
             (Wanted(table),),
-            lambda: self._execute(
+            lambda: self.run(
                 sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
                     sql.Identifier(table), sql.Identifier(column), value
                 )
+            ),
+        )
+
+    def no_default(self, table: str, column: str) -> None:
+        """Take a column's default away; a catalogue write."""
+        self._alter(
+            f"DROP DEFAULT {table}.{column}",
+            Wanted(table),
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT").format(
+                sql.Identifier(table), sql.Identifier(column)
             ),
         )
 
@@ -202,45 +227,67 @@ class Ddl:
     def foreign_key(self, table: str, column: str, references: str) -> None:
         """Add a foreign key without a check, then validate it while everybody works on."""
         name = f"{table}_{column}_fkey"
-        names = {
-            "table": sql.Identifier(table),
-            "name": sql.Identifier(name),
-            "column": sql.Identifier(column),
-            "references": sql.Identifier(references),
-        }
-        state = catalog.constraint_state(self.session, table, name)
+        key = ForeignKey(
+            name=name,
+            columns=(column,),
+            schema="public",
+            table=references,
+            ref_columns=("id",),
+        )
+        self._remade(table, key)
+
+    def _remade(self, table: str, key: ForeignKey) -> None:
+        """Add and validate a foreign key; what an archive has for it comes home in between."""
+        state = catalog.constraint_state(self.session, table, key.name)
         if state is None:
-            self._transaction(
-                f"ADD FOREIGN KEY {name}",
-                (
-                    Wanted(references, Mode.SHARE_ROW_EXCLUSIVE),
-                    Wanted(table, Mode.SHARE_ROW_EXCLUSIVE),
-                ),
-                lambda: self._execute(
-                    sql.SQL(
-                        "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({column})"
-                        " REFERENCES {references} (id) NOT VALID"
-                    ).format(**names)
-                ),
+            if not key.exists_for(self.session):
+                return
+            others = (Wanted(key.table, Mode.SHARE_ROW_EXCLUSIVE),)[: key.schema == "public"]
+            self.transaction(
+                f"ADD FOREIGN KEY {key.name}",
+                (*others, Wanted(table, Mode.SHARE_ROW_EXCLUSIVE)),
+                lambda: self.run(key.added_to(table)),
             )
         if state is None or not state.validated:
-            self._transaction(
-                f"VALIDATE CONSTRAINT {name}",
+            self._fill(table, key)
+            self.transaction(
+                f"VALIDATE CONSTRAINT {key.name}",
                 (Wanted(table, Mode.SHARE_UPDATE_EXCLUSIVE),),
-                lambda: self._execute(
-                    sql.SQL("ALTER TABLE {table} VALIDATE CONSTRAINT {name}").format(**names)
+                lambda: self.run(
+                    sql.SQL("ALTER TABLE {table} VALIDATE CONSTRAINT {name}").format(
+                        table=sql.Identifier(table), name=sql.Identifier(key.name)
+                    )
                 ),
             )
+
+    def _fill(self, table: str, key: ForeignKey) -> None:
+        entry = homecoming.on_its_way(self.session, table)
+        if entry is not None and homecoming.leave_orphans(self.session, entry, key):
+            left = archive.named(self.session, "orphans", table)
+            homecoming.told(self.emit, self.session, left, f"{key.table} has no such row any more")
+        if len(key.columns) == 1:
+            self.values(table, key.columns[0], parent=key)
+
+    def values(self, table: str, column: str, *, parent: ForeignKey | None = None) -> None:
+        """Put back what a rollback archived of a column, in small batches."""
+        left = column_values.bring_back(
+            self.session, table, column, parent=parent, pause_point=self.door.pause_point
+        )
+        homecoming.told(self.emit, self.session, left, "the row, or its parent, is gone")
+
+    def usual(self, table: str, column: str) -> object | None:
+        """Return the value that a rollback did not have to archive, or None without a rollback."""
+        return column_values.usual_of(self.session, table, column)
 
     def unique_constraint(self, table: str, name: str, columns: Sequence[str]) -> None:
         """Add a UNIQUE constraint: its index is built CONCURRENTLY, then adopted."""
         if catalog.constraint_state(self.session, table, name) is not None:
             return
         self.index(name, table, columns, unique=True)
-        self._transaction(
+        self.transaction(
             f"ADD CONSTRAINT {name}",
             (Wanted(table),),
-            lambda: self._execute(
+            lambda: self.run(
                 sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} UNIQUE USING INDEX {}").format(
                     sql.Identifier(table), sql.Identifier(name), sql.Identifier(name)
                 )
@@ -260,27 +307,16 @@ class Ddl:
         """
         state = catalog.index_state(self.session, shim.golden_index)
         if state is not None and not state.unique:
-            self._drop_twin(shim)
+            self.drop_twin(shim)
             return
         if self.whole:
             self._drop_index_here(shim.golden_index)
             self.index(shim.golden_index, shim.table, (shim.column,))
             return
         self.index(shim.twin, shim.table, (shim.column,))
-        self._swap(shim, aside=shim.golden_index, to=shim.index, named=shim.twin)
+        self.swap(shim, aside=shim.golden_index, to=shim.index, named=shim.twin)
 
-    def restore_unique(self, shim: UniqueShim) -> None:
-        """Give the unique index its name back, or build it where no shim stands any more."""
-        state = catalog.index_state(self.session, shim.golden_index)
-        if state is not None and state.unique:
-            self._drop_twin(shim)
-            return
-        # A half-built one of a downgrade that died is built again here.
-        self.index(shim.index, shim.table, (shim.column,), unique=True)
-        self._swap(shim, aside=shim.golden_index, to=shim.twin, named=shim.index)
-        self._drop_twin(shim)
-
-    def _swap(self, shim: UniqueShim, *, aside: str, to: str, named: str) -> None:
+    def swap(self, shim: UniqueShim, *, aside: str, to: str, named: str) -> None:
         """Rename ``aside`` to ``to`` and ``named`` to the golden name, in one transaction."""
 
         def work() -> None:
@@ -292,89 +328,38 @@ class Ddl:
                 )
 
         locks = (Wanted(shim.table, Mode.SHARE_UPDATE_EXCLUSIVE),)
-        self._transaction(f"RENAME INDEX {aside}", locks, work)
+        self.transaction(f"RENAME INDEX {aside}", locks, work)
 
-    def _drop_twin(self, shim: UniqueShim) -> None:
+    def drop_twin(self, shim: UniqueShim) -> None:
+        """Drop the plain index that a revision which died, or went down, left beside the unique."""
         if catalog.index_state(self.session, shim.twin) is not None:
             self.drop_index(shim.table, shim.twin)
 
     def drop_index(self, table: str, name: str) -> None:
         """Drop an index if it is there."""
         if catalog.index_state(self.session, name) is not None:
-            self._transaction(
+            self.transaction(
                 f"DROP INDEX {name}", (Wanted(table),), lambda: self._drop_index_here(name)
             )
 
     def _drop_index_here(self, name: str) -> None:
-        self._execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
-
-    def drop_constraint(self, table: str, name: str) -> None:
-        """Drop a constraint by name if it is there."""
-        if catalog.constraint_state(self.session, table, name) is not None:
-            self._transaction(
-                f"DROP CONSTRAINT {name}",
-                (Wanted(table), *self._referenced_by(table)),
-                lambda: self._execute(
-                    sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
-                        sql.Identifier(table), sql.Identifier(name)
-                    )
-                ),
-            )
-
-    def drop_column(self, table: str, column: str) -> None:
-        """Drop a column if it is there, with the indexes and foreign key that stand on it."""
-        if catalog.column_state(self.session, table, column) is not None:
-            self._transaction(
-                f"DROP COLUMN {table}.{column}",
-                (Wanted(table), *self._referenced_by(table)),
-                lambda: self._execute(
-                    sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}").format(
-                        sql.Identifier(table), sql.Identifier(column)
-                    )
-                ),
-            )
-
-    def drop_table(self, name: str) -> None:
-        """Drop an empty table if it is there; emptiness is looked at again under the lock."""
-        if not catalog.relation_exists(self.session, name):
-            return
-
-        def work() -> None:
-            if not catalog.table_is_empty(self.session, name):
-                raise loss.of_rows({name: catalog.rows_exact(self.session, name)})
-            self._execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-
-        self._transaction(f"DROP TABLE {name}", (Wanted(name), *self._referenced_by(name)), work)
-
-    def drop_enum(self, name: str) -> None:
-        """Drop an enum type if it is there."""
-        if catalog.enum_labels(self.session, name) is not None:
-            self._transaction(
-                f"DROP TYPE {name}",
-                (),
-                lambda: self._execute(
-                    sql.SQL("DROP TYPE IF EXISTS {}").format(sql.Identifier(name))
-                ),
-            )
-
-    def _referenced_by(self, table: str) -> tuple[Wanted, ...]:
-        """Dropping a foreign key takes its triggers off the other table, under a strong lock."""
-        rows = self.session.rows(_FOREIGN_KEYS_OF, {"table": f'public."{table}"'})
-        return tuple(Wanted(name) for (name,) in rows)
+        self.run(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
 
     def _has_rows(self, tables: Sequence[str]) -> bool:
         return any(not catalog.table_is_empty(self.session, table) for table in tables)
 
     def _alter(self, what: str, wanted: Wanted, statement: sql.Composed) -> None:
-        self._transaction(what, (wanted,), lambda: self._execute(statement))
+        self.transaction(what, (wanted,), lambda: self.run(statement))
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def run(self, statement: sql.Composable) -> None:
+        """Run one statement in the caller's transaction."""
         self.session.execute(sql.Composed([statement]))
 
     def _started(self, what: str) -> None:
         self.emit(StatementStarted(step_id=self.step_id, what=what))
 
-    def _transaction(self, what: str, wanted: tuple[Wanted, ...], work: Callable[[], None]) -> None:
+    def transaction(self, what: str, wanted: tuple[Wanted, ...], work: Callable[[], None]) -> None:
+        """Run ``work`` under locks in one short transaction; inside the whole one, if we are."""
         self._started(what)
         if self.whole:
             work()

@@ -117,6 +117,7 @@ SELECT id, lineage FROM opssight_migrate.runs
  ORDER BY epoch DESC LIMIT 1
 """
 _LAST_STATUS = "SELECT status FROM opssight_migrate.runs WHERE id = %s"
+_ENDED = ("ok", "superseded")
 _ABANDONED = """
 UPDATE opssight_migrate.runs SET status = 'abandoned', finished_at = clock_timestamp()
  WHERE status = 'running' AND id <> %s
@@ -267,7 +268,7 @@ class Journal:
             epoch = int(session.scalar(_NEXT_EPOCH))
             before = session.row(_UNFINISHED, (facts.command,))
             lineage = [run_id]
-            if before is not None and session.scalar(_LAST_STATUS, (before[0],)) != "ok":
+            if before is not None and (session.scalar(_LAST_STATUS, (before[0],)) not in _ENDED):
                 lineage = [*before[1], run_id]
             session.execute(
                 _RUN,

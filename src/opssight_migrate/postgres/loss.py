@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -12,7 +12,7 @@ from opssight_migrate.postgres.session import Session
 
 # What DROP without CASCADE would stumble over, in the server's own words, but for views, rules and
 # policies. What goes away by itself with a table or column that goes (their own foreign keys,
-# triggers, checks) is not named.
+# triggers, checks) is not named, nor what stands in an archive of ours.
 _STANDING = """
 WITH going AS (
     SELECT c.oid, a.attnum
@@ -20,6 +20,10 @@ WITH going AS (
       JOIN pg_class AS c ON c.relnamespace = 'public'::regnamespace AND c.relname = g.name
       LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = g.attribute
      WHERE g.attribute IS NULL OR a.attnum IS NOT NULL
+     UNION ALL
+    SELECT c.oid, NULL
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE starts_with(n.nspname, 'opssight_archive_')
 )
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
   FROM pg_depend AS d
@@ -62,6 +66,36 @@ def refuse(
     }
     if lost := {table: rows for table, rows in counted.items() if rows}:
         raise of_rows(lost)
+    refuse_dependents(session, tables=tables, columns=columns, enums=enums)
+
+
+def refuse_dependents(
+    session: Session,
+    *,
+    tables: Sequence[str] = (),
+    columns: Sequence[tuple[str, str]] = (),
+    enums: Iterable[str] = (),
+) -> None:
+    """Refuse to take away what somebody else's object stands on.
+
+    Raises: RefusedError naming the objects.
+    """
+    for what, standing in dependents(session, tables=tables, columns=columns, enums=enums):
+        raise RefusedError(
+            f"{what} is to be dropped, and {', '.join(standing)} stands on it",
+            where=what,
+            hint="drop or change what stands on it, then run the downgrade again",
+        )
+
+
+def dependents(
+    session: Session,
+    *,
+    tables: Sequence[str] = (),
+    columns: Sequence[tuple[str, str]] = (),
+    enums: Iterable[str] = (),
+) -> Iterator[tuple[str, list[str]]]:
+    """Say of each table, column and type that is to go what else stands on it, if anything."""
     going: list[tuple[str, str | None]] = [*((table, None) for table in tables), *columns]
     names: dict[str, object] = {
         "tables": [table for table, _ in going],
@@ -71,20 +105,13 @@ def refuse(
         what = names | {"table": table, "column": column, "enum": None}
         standing = [str(found) for found in extras.dependents_of(session, table, column)]
         standing += [str(found) for (found,) in session.rows(_STANDING, what)]
-        _refuse_under(standing, table if column is None else f"{table}.{column}")
+        if standing:
+            yield (table if column is None else f"{table}.{column}"), standing
     for enum in enums:
         what = names | {"table": None, "column": None, "enum": enum}
         standing = [str(found) for (found,) in session.rows(_STANDING, what)]
-        _refuse_under(standing, f"type {enum}")
-
-
-def _refuse_under(standing: Sequence[str], what: str) -> None:
-    if standing:
-        raise RefusedError(
-            f"{what} is to be dropped, and {', '.join(standing)} stands on it",
-            where=what,
-            hint="drop or change what stands on it, then run the downgrade again",
-        )
+        if standing:
+            yield f"type {enum}", standing
 
 
 def refuse_values(session: Session, table: str, column: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from opssight_migrate.postgres import catalog
 from opssight_migrate.postgres.session import Session
 
 _BY_SLUG_OR_NAME = """
@@ -27,6 +30,29 @@ SELECT %(name)s, %(slug)s, %(name)s, 'UTC', 'USD', 'YYYY-MM-DD', true, false, 'f
     ON CONFLICT DO NOTHING
 RETURNING id
 """
+
+
+_EXISTS = "SELECT EXISTS (SELECT FROM organizations WHERE id = %s)"
+# The shim's default is a constant; a column without one has had it dropped by cleanup.
+_NUMBER = re.compile(r"\d+")
+
+
+def exists(session: Session, organization: int) -> bool:
+    """Tell whether there is an organization of this id."""
+    return bool(session.scalar(_EXISTS, (organization,)))
+
+
+def usual_of(session: Session, table: str, name: str, slug: str) -> int | None:
+    """Return the organization that a table's rows have if nobody said otherwise; None if unknown.
+
+    That is the column's default while the shim stands, and the default organization after it.
+    """
+    state = catalog.column_state(session, table, "organization_id")
+    if state is not None and state.default and _NUMBER.fullmatch(state.default):
+        return int(state.default)
+    if not catalog.relation_exists(session, "organizations"):
+        return None
+    return default_organization(session, name, slug)
 
 
 def default_organization(session: Session, name: str, slug: str) -> int | None:

@@ -18,6 +18,7 @@ SELECT current_user::text, current_database()::text,
        has_schema_privilege('public', 'CREATE'),
        (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
 """
+_MAY_MAKE_SCHEMAS = "SELECT has_database_privilege(current_database(), 'CREATE')"
 _OWNERS_WE_ARE_NOT = """
 SELECT pg_get_userbyid(c.relowner)::text, array_agg(c.relname::text ORDER BY c.relname)
   FROM pg_class AS c
@@ -49,10 +50,21 @@ class Lacking:
     where: str
 
 
-def lacking(session: Session, tables: Sequence[str]) -> Iterable[Lacking]:
-    """Return what this role lacks to migrate ``tables``; nothing when it may do everything."""
+def lacking(
+    session: Session, tables: Sequence[str], *, archives: bool = False
+) -> Iterable[Lacking]:
+    """Return what this role lacks to change ``tables``; nothing when it may do everything.
+
+    With ``archives`` it has to make a schema for one, too.
+    """
     user, database, may_make_journal, may_create, sees_all = session.rows(_DATABASE)[0]
-    if not may_make_journal:
+    if archives and not session.scalar(_MAY_MAKE_SCHEMAS):
+        yield Lacking(
+            why="an archive needs a schema of its own (CREATE on the database)",
+            grant=_text(session, "GRANT CREATE ON DATABASE {} TO {}", database, user),
+            where=f"database {database}",
+        )
+    elif not may_make_journal:
         yield Lacking(
             why="the journal needs a schema of its own (CREATE on the database)",
             grant=_text(session, "GRANT CREATE ON DATABASE {} TO {}", database, user),

@@ -60,20 +60,76 @@ def altered(session: Session, current: str, actual: Catalogue) -> list[Differenc
     ]
 
 
+def refused_on_the_way_down(
+    session: Session, current: str | None, actual: Catalogue
+) -> list[Difference]:
+    """Return what a rollback must not go on with, where one died within a revision's downgrade.
+
+    What is as it was before that revision is what the downgrade has done already.
+    """
+    found = refused(session, current, actual)
+    before = revisions.before(current) if current else None
+    if not found or before is None:
+        return found
+    behind = {_key(d) for d in differences(golden(before), actual) if d.refuses}
+    return [difference for difference in found if _key(difference) in behind]
+
+
+def is_as_made_by(revision: str, table: str, actual: Catalogue) -> bool:
+    """Tell whether a table stands with the columns that the revision gives it."""
+    found = actual["tables"].get(table)
+    wanted = golden(revision)["tables"][table]["columns"]
+    return found is not None and found["columns"] == wanted
+
+
+def has_column_of(revision: str, table: str, column: str, actual: Catalogue) -> bool:
+    """Tell whether a column stands as the revision adds it, its shim's default not counted."""
+    for wanted in golden(revision)["tables"][table]["columns"]:
+        if wanted["name"] == column:
+            columns = actual["tables"].get(table, {"columns": []})["columns"]
+            return any(wanted == {**found, "default": wanted["default"]} for found in columns)
+    return False
+
+
+def left_over(target: str, actual: Catalogue) -> list[Difference]:
+    """Return what undone revisions should have taken with them, and did not."""
+    beyond = {
+        _key(d) for d in differences(golden(revisions.HEAD), actual) if d.kind is Kind.ADDITIONAL
+    }
+    gone = {
+        name
+        for shim in shims.ONCE_UNIQUE
+        if not revisions.is_at_least(target, shim.revision)
+        for name in (shim.index, shim.twin)
+    }
+    return [
+        difference
+        for difference in differences(golden(target), actual)
+        if difference.kind is Kind.ADDITIONAL
+        and (_key(difference) not in beyond or difference.name in gone)
+        and not (_is_shim(difference) or difference.name in _OUR_INDEXES - gone)
+    ]
+
+
 def additional(current: str | None, actual: Catalogue) -> tuple[str, ...]:
     """Name tables, columns, indexes and the like that no revision of the chain makes."""
+    return tuple(f"{one.thing} {one.where}" for one in additions(current, actual))
+
+
+def additions(current: str | None, actual: Catalogue) -> list[Difference]:
+    """Return them as differences."""
     if current is None:
-        return ()
+        return []
     beyond = differences(golden(revisions.HEAD), actual)
     known = {_key(d) for d in differences(golden(current), actual) if d.kind is Kind.ADDITIONAL}
-    return tuple(
-        f"{difference.thing} {difference.where}"
+    return [
+        difference
         for difference in beyond
         if difference.kind is Kind.ADDITIONAL
         and _key(difference) in known
         and difference.name not in _OUR_INDEXES
         and not _is_shim(difference)
-    )
+    ]
 
 
 def shims_standing(actual: Catalogue) -> tuple[str, ...]:

@@ -16,7 +16,16 @@ SELECT first.revision_from, r.revision_to,
   FROM opssight_migrate.runs AS r
   JOIN opssight_migrate.runs AS first ON first.id = r.lineage[1]
  WHERE r.epoch = (SELECT max(epoch) FROM opssight_migrate.runs WHERE command = %s)
-   AND r.status <> 'ok'
+   AND r.status NOT IN ('ok', 'superseded')
+"""
+# What a run in the other direction went over is not gone on with: its cursors and snapshots
+# speak of a database that is no more.
+_SUPERSEDED = """
+UPDATE opssight_migrate.runs AS r SET status = 'superseded'
+  FROM opssight_migrate.runs AS by
+ WHERE by.id = %s AND r.epoch < by.epoch AND r.command <> by.command
+   AND r.command IN ('migrate', 'rollback') AND by.command IN ('migrate', 'rollback')
+   AND r.status NOT IN ('ok', 'superseded')
 """
 
 
@@ -50,3 +59,8 @@ def newest(session: Session, command: str) -> Unfinished | None:
         begun=frozenset(begun),
         done=frozenset(done),
     )
+
+
+def supersede(session: Session, run_id: str) -> None:
+    """Close what a run that ended well has gone over: unfinished runs in the other direction."""
+    session.execute(_SUPERSEDED, (run_id,))

@@ -81,6 +81,8 @@ def _progress(event: Event) -> str:
             return f"{event.step_id}: at this rate {now} in all; the forecast was {before}"
         case told.RevisionApplied():
             return f"revision {event.revision} applied"
+        case told.RevisionUndone():
+            return f"revision {event.revision} undone"
         case told.StepFinished():
             rows = "" if event.rows is None else f", {counted(event.rows, 'row')}"
             return f"{event.step_id}: done{rows}, {duration(event.elapsed_s)}"

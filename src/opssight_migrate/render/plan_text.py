@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from humanize import naturalsize
 
-from opssight_migrate.model.plan import DatabaseFacts, Plan, PlannedStep
+from opssight_migrate.model.plan import DatabaseFacts, Loss, Plan, PlannedStep
 from opssight_migrate.render.phrases import count, counted, duration
 from opssight_migrate.render.visible import visible
 
 _KEPT_SHOWN = 8
-_HEADINGS = ("#", "step", "kind", "rows", "time p50 / p90", "locks on existing tables")
+_HEADINGS = ("#", "step", "kind", "rows", "undo", "time p50 / p90", "locks on existing tables")
 _TO_THE_RIGHT = frozenset({0, 3})
+_UNDO = _HEADINGS.index("undo")
 
 
 def plan_lines(plan: Plan, *, dry_run: bool = False) -> list[str]:
     """Return everything that is to be read before saying yes."""
     lines = [heading(plan.environment, plan.database, plan.origin), _way(plan)]
     if plan.steps:
-        lines += ["", *table([_HEADINGS, *_rows(plan.steps)], _TO_THE_RIGHT), ""]
-        lines.append(_forecast(plan.steps))
+        rows = [_HEADINGS, *_rows(plan.steps)]
+        if all(step.undo is None for step in plan.steps):
+            rows = [(*row[:_UNDO], *row[_UNDO + 1 :]) for row in rows]
+        lines += ["", *table(rows, _TO_THE_RIGHT), ""]
+        if any(step.kind != "retire" for step in plan.steps):
+            lines.append(_forecast(plan.steps))
     lines += [visible(sentence) for sentence in plan.announcements]
+    lines += loss_lines(plan.losses)
     lines += _kept(plan.kept)
     lines += shims_line(plan.shims_after)
     lines += blocker_lines(plan)
@@ -50,6 +56,16 @@ def blocker_lines(plan: Plan) -> list[str]:
         lines.append(visible(f"blocked[{blocker.kind}]: {blocker.message}{at}"))
         if blocker.hint:
             lines.append(visible(f"  help: {blocker.hint}"))
+    return lines
+
+
+def loss_lines(losses: tuple[Loss, ...]) -> list[str]:
+    """Return the loss ledger, each line with the query that lists its rows."""
+    lines = []
+    for one in losses:
+        lines.append(visible(f"{one.kind}: {one.sentence}"))
+        if one.query:
+            lines.append(visible(f"  {one.query}"))
     return lines
 
 
@@ -88,6 +104,8 @@ def _way(plan: Plan) -> str:
         return visible(f"{way}, blocked")
     if not plan.steps:
         return visible(f"revision {start}, nothing to do")
+    if all(step.kind == "retire" for step in plan.steps):
+        return visible(f"revision {start}, {counted(len(plan.steps), 'thing')} to retire")
     schema = sum(step.kind == "schema" for step in plan.steps)
     data = len(plan.steps) - schema
     return visible(f"{way}, {counted(schema, 'revision')} and {counted(data, 'data step')}")
@@ -100,6 +118,7 @@ def _rows(steps: tuple[PlannedStep, ...]) -> list[tuple[str, ...]]:
             _name(step) + (" (begun)" if step.begun else ""),
             step.kind,
             ("" if step.estimate.exact else "about ") + count(step.estimate.rows),
+            step.undo or "-",
             f"{duration(step.forecast.p50_s)} / {duration(step.forecast.p90_s)}",
             ", ".join(step.estimate.locks) or "none",
         )

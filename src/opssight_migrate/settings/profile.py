@@ -15,6 +15,7 @@ from opssight_migrate.model.errors import UnknownEnvironmentError
 from opssight_migrate.settings.origins import KeyPath, nearest, origin
 from opssight_migrate.settings.tables import (
     SOURCES,
+    Cleanup,
     Defaults,
     Environment,
     EnvironmentName,
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     time_series: TimeSeries = TimeSeries()
     old_release: OldRelease = OldRelease()
     governor: Governor = Governor()
+    cleanup: Cleanup = Cleanup()
     environments: dict[EnvironmentName, Environment] = {}
 
     _origins: dict[KeyPath, str] = {}

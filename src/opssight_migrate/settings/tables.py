@@ -115,6 +115,13 @@ class OldRelease(Table):
     statements: Text | None = None
 
 
+class Cleanup(Table):
+    """[cleanup]: the floor. What is among the newest ``keep_last`` is never retired."""
+
+    keep_last: Annotated[int, Field(ge=1)] = 3
+    keep_days: Annotated[int, Field(ge=0)] = 30
+
+
 class Environment(Table):
     """[environments.NAME]. None means: as in [defaults], or as libpq would do it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.model.plan import Blocker, Estimate, Finding, Severity
+from opssight_migrate.model.plan import Blocker, Estimate, Finding, Severity, Undo
 from opssight_migrate.opssight import rates, rbac, revisions
 from opssight_migrate.postgres import catalog, sql
 from opssight_migrate.postgres.journal import Audit
@@ -125,6 +125,7 @@ class AssignRoles(BatchedStep):
     title = "Assign every user a role in the organization"
     needs = revisions.RBAC
     audit = Audit(operation="PERMISSION_CHANGE", severity="HIGH", table="user_roles")
+    undo_kind = Undo.ARCHIVE
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """The roles that users without one would get must exist."""

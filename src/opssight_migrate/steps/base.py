@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from opssight_migrate.model.events import Emit, unheard
-from opssight_migrate.model.plan import Blocker, Estimate, Finding, Severity
+from opssight_migrate.model.plan import Blocker, Estimate, Finding, Severity, Undo
 from opssight_migrate.postgres import sql
 from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.ddl import Ddl
@@ -74,6 +74,8 @@ class BaseStep(ABC):
     ``id`` is a key in the journal, stable for ever; ``needs`` is the revision at which the step
     can run. A step's preconditions and estimate run in READ ONLY transactions before the run, so
     they ask only what every revision can answer. Its verification changes nothing either.
+    ``undo_kind`` says how it is taken back together with the revision that it ``needs``; where
+    that revision stays, because the run began beyond it, a data step is not taken back.
     """
 
     id: str
@@ -81,6 +83,7 @@ class BaseStep(ABC):
     kind: Literal["schema", "data"] = "data"
     needs: str
     audit: Audit
+    undo_kind: Undo = Undo.NONE
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """Say what would make the step fail, before anything is changed."""
@@ -94,6 +97,10 @@ class BaseStep(ABC):
     @abstractmethod
     def verify(self, ctx: StepContext) -> Iterable[Finding]:
         """Say what is not as this step leaves it; nothing when all is well."""
+
+    def undo(self, ctx: StepContext) -> None:
+        """Take back, idempotently, what the undoing of its revision does not take away anyhow."""
+        del ctx
 
     def is_pending(self, ctx: StepContext) -> bool:
         """Tell whether there is something to do, asked at a revision where the step can run."""

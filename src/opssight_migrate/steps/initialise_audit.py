@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from opssight_migrate.model.plan import Estimate, Finding, Severity
+from opssight_migrate.model.plan import Estimate, Finding, Severity, Undo
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.tables import ORGANIZATION_NOT_NULL, SENSITIVE_COLUMNS
 from opssight_migrate.postgres.journal import Audit
@@ -74,6 +74,7 @@ class InitialiseAudit(Step):
     title = "Configure auditing of the tenant tables"
     needs = revisions.AUDIT
     audit = Audit(operation="INSERT", severity="LOW", table="audit_configurations")
+    undo_kind = Undo.ARCHIVE
 
     def estimate(self, ctx: StepContext) -> Estimate:
         """One row a table and operation, for each organization; before the chain there is one."""

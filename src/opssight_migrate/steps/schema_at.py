@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from opssight_migrate.model.plan import Blocker, Estimate, Finding, Obstacle, Severity
+from opssight_migrate.model.plan import Blocker, Estimate, Finding, Obstacle, Severity, Undo
 from opssight_migrate.opssight import rates, revisions, shims
 from opssight_migrate.opssight.golden import golden
 from opssight_migrate.opssight.tables import TENANT_TABLES
@@ -47,6 +47,8 @@ class SchemaAt(Step):
         self.id = revision
         self.title = self.revision.title
         self.needs = revision
+        # The first revision's tables are never archived: they go empty, or not at all.
+        self.undo_kind = Undo.ARCHIVE if place else Undo.EXACT
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """A name that the revision needs must be free, or taken by the revision's own object."""
@@ -88,7 +90,9 @@ class SchemaAt(Step):
 
     def _promise(self, ctx: StepContext) -> tuple[str, ...]:
         tables = _LOCKED.get(self.id, ())
-        if not tables or all(catalog.table_is_empty(ctx.session, t) for t in tables):
+        # What an earlier step of the same plan makes is not there yet, and nobody uses it.
+        there = [t for t in tables if catalog.relation_exists(ctx.session, t)]
+        if all(catalog.table_is_empty(ctx.session, t) for t in there):
             return ()
         return (f"ACCESS EXCLUSIVE {len(tables)} x <50 ms",)
 
@@ -105,6 +109,14 @@ class SchemaAt(Step):
     def apply(self, ctx: StepContext) -> None:
         """Let Alembic run the revision."""
         chain.upgrade(replace(ctx.drive, step_id=self.id), self.id)
+
+    def undo(self, ctx: StepContext) -> None:
+        """Let Alembic take the revision back, or do it ourselves where it died before its stamp."""
+        drive = replace(ctx.drive, step_id=self.id)
+        if revisions.is_at_least(catalog.current_revision(ctx.session), self.id):
+            chain.downgrade(drive, self.before or "base")
+        else:
+            chain.undo_unstamped(drive, self.id)
 
     def _changes(self) -> _Changes:
         old = golden(self.before)["tables"] if self.before else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opssight_migrate.model.events import Noted
-from opssight_migrate.model.plan import Estimate, Finding, Severity
+from opssight_migrate.model.plan import Estimate, Finding, Severity, Undo
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, timescale
 from opssight_migrate.postgres.journal import Audit
@@ -22,6 +22,7 @@ class SetUpTimeSeries(Step):
     title = "Set up metrics and log_entries for time series"
     needs = revisions.TIME_SERIES
     audit = Audit(operation="UPDATE", severity="LOW", table="metrics")
+    undo_kind = Undo.ARCHIVE
     atomic = False
 
     def estimate(self, ctx: StepContext) -> Estimate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.model.plan import Estimate, Finding, Severity
+from opssight_migrate.model.plan import Estimate, Finding, Severity, Undo
 from opssight_migrate.opssight import rates, revisions
 from opssight_migrate.opssight.tables import TENANT_TABLES
 from opssight_migrate.postgres import catalog, organizations, sql
@@ -48,6 +48,7 @@ class SettleOrganizations(BatchedStep):
     title = "Give every tenant row an organization"
     needs = revisions.MULTI_TENANCY
     audit = Audit(operation="UPDATE", severity="MEDIUM", table="organizations")
+    undo_kind = Undo.ARCHIVE
 
     def estimate(self, ctx: StepContext) -> Estimate:
         """Rows without an organization; none where the column comes with its default."""

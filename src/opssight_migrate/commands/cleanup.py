@@ -1,0 +1,297 @@
+"""``cleanup``: plan, ask, retire; the one verb that passes points of no return."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from humanize import naturalsize
+
+from opssight_migrate import __version__
+from opssight_migrate.commands import old_logs, undertaking, wiring
+from opssight_migrate.commands.draft import Draft, status_of
+from opssight_migrate.engine import preflight, retirement
+from opssight_migrate.engine.retirement import Limits, Retirement
+from opssight_migrate.engine.stopping import StopSignal
+from opssight_migrate.model.errors import MigrateError, StepFailedError, UsageError
+from opssight_migrate.model.events import (
+    Emit,
+    Event,
+    PlanMade,
+    RunFinished,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+)
+from opssight_migrate.model.plan import Blocker, Plan
+from opssight_migrate.model.report import Next, Report, Status, utc_now
+from opssight_migrate.postgres import (
+    catalog,
+    connect,
+    exclusive,
+    journal,
+    marker,
+    reader,
+    standing,
+)
+from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.observer import Observer
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.steps.base import StepContext
+
+Confirm = Callable[[Plan, bool], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupRequest:
+    """What the operator asked for; ``kinds`` are of ``retirement.KINDS``.
+
+    ``keep_last`` and ``older_than`` None are as configured; the first never lowers the floor.
+    """
+
+    kinds: tuple[str, ...]
+    dry_run: bool = False
+    keep_last: int | None = None
+    older_than: timedelta | None = None
+    release_is_gone: bool = False
+    log_dir: Path | None = None
+    argv_hint: str = ""
+
+
+def cleanup(
+    settings: Settings, profile: Profile, request: CleanupRequest, *, confirm: Confirm, emit: Emit
+) -> Report:
+    """Retire what nobody needs any more; every error of ours ends in the report."""
+    draft = Draft("cleanup", profile, dry_run=request.dry_run)
+
+    def tell(event: Event) -> None:
+        draft.hear(event)
+        emit(event)
+
+    with draft.recording(), wiring.reachable(profile, tell) as opened:
+        session = opened("opssight-migrate/cleanup")
+        try:
+            _Cleanup(settings, profile, request, opened, session, draft, tell).go(confirm)
+        finally:
+            session.close()
+    return draft.report()
+
+
+class _Cleanup:
+    """One run of the verb, from the look to the end of its journal row."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        profile: Profile,
+        request: CleanupRequest,
+        opened: Callable[[str], Session],
+        session: Session,
+        draft: Draft,
+        emit: Emit,
+    ) -> None:
+        if not request.kinds:
+            raise UsageError("what is to be retired?", hint="opssight-migrate cleanup --all -n")
+        self.settings = settings
+        self.profile = profile
+        self.request = request
+        self.observer = Observer(lambda: opened("opssight-migrate/observer"))
+        self.session = session
+        self.draft = draft
+        self.emit = emit
+        self.stop = StopSignal(session, emit)
+
+    def go(self, confirm: Confirm) -> None:
+        """Look, ask and do."""
+        if not self.request.dry_run:
+            exclusive.take(self.session)
+            exclusive.end_orphans(self.session)
+        things, plan, is_copy = self._looked()
+        self.emit(PlanMade(plan=plan))
+        for blocker in plan.blockers[1:]:
+            self.draft.block(blocker)
+        if refusal := preflight.refusal(plan.blockers):
+            raise refusal
+        if not things:
+            self.draft.status = "nothing_to_do"
+            return
+        if self.request.dry_run:
+            self.draft.status = "pending"
+            self._next(f"cleanup {self._options()}", "carry out this plan")
+            return
+        confirm(plan, is_copy)
+        with self.stop.listening():
+            self._carry_out(things, plan, is_copy=is_copy)
+
+    def _looked(self) -> tuple[tuple[Retirement, ...], Plan, bool]:
+        session = self.session
+        with session.reading():
+            facts = connect.facts(session)
+            found = marker.read(session)
+            is_copy = found is not None and marker.is_copy(found, self.profile.name, facts)
+            current = catalog.current_revision(session)
+            actual = reader.read_catalogue(session)
+            shims = standing.shims_standing(actual)
+            blockers = list(self._blockers(current, shims))
+            things = () if blockers else tuple(self._things(shims))
+        self.draft.revision_to, self.draft.shims = current, shims
+        plan = Plan(
+            environment=self.profile.name,
+            protected=self.profile.protected,
+            origin=self.profile.origin,
+            database=facts,
+            revision_from=current,
+            revision_to=current or "",
+            steps=tuple(thing.planned() for thing in things),
+            announcements=tuple(f"{thing.id}: {thing.title}" for thing in things),
+            blockers=tuple(blockers),
+        )
+        return things, plan, is_copy
+
+    def _blockers(self, current: str | None, shims: tuple[str, ...]) -> list[Blocker]:
+        if current is None:
+            return [Blocker(message="this database is not OpsSight's", where="alembic_version")]
+        if "shims" not in self.request.kinds:
+            return []
+        return retirement.shim_blockers(
+            self.session, shims, release_is_gone=self.request.release_is_gone
+        )
+
+    def _things(self, shims: tuple[str, ...]) -> list[Retirement]:
+        ctx, limits = self._context(), self._limits()
+        ways: dict[str, Callable[[], Iterable[Retirement]]] = {
+            "shims": lambda: retirement.shim_retirements(ctx, shims),
+            "archives": lambda: retirement.archive_retirements(ctx, limits),
+            "artifacts": lambda: retirement.artifact_retirements(ctx, limits),
+            "retired": lambda: retirement.database_retirements(ctx, limits),
+            "logs": lambda: self._logs(limits),
+        }
+        return [thing for kind in self.request.kinds for thing in ways[kind]()]
+
+    def _logs(self, limits: Limits) -> list[Retirement]:
+        if self.request.log_dir is None:
+            return []
+        candidates = old_logs.candidates(self.request.log_dir, self.profile.name)
+        return [
+            Retirement(
+                id=f"log {Path(one.name).name}",
+                title=naturalsize(old_logs.size_bytes(one.name)),
+                table=one.name,
+                work=partial(old_logs.remove, one.name),
+            )
+            for one in limits.above(candidates)
+        ]
+
+    def _limits(self) -> Limits:
+        floor = self.settings.cleanup
+        keep = self.request.older_than or timedelta(days=floor.keep_days)
+        return Limits(
+            environment=self.profile.name,
+            keep_last=max(self.request.keep_last or 0, floor.keep_last),
+            before=utc_now() - keep,
+        )
+
+    def _context(self) -> StepContext:
+        ctx = wiring.looking(self.session, self.profile, self.emit)
+        drive = replace(
+            ctx.drive,
+            budget_s=self.profile.lock_budget.total_seconds(),
+            stall_budget_s=self.profile.stall_budget.total_seconds(),
+            pause_point=self.stop.pause_point,
+            observer=self.observer,
+        )
+        return replace(ctx, drive=drive)
+
+    def _carry_out(self, things: tuple[Retirement, ...], plan: Plan, *, is_copy: bool) -> None:
+        with self.session.writing():
+            journal.install(self.session)
+            marker.mark(self.session, self.profile.name, plan.database, adopt=is_copy)
+        book = Journal.begin(self.session, self._facts(plan))
+        self.emit(RunStarted(run_id=book.run_id, resumes=None, steps_total=len(things)))
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            for number, thing in enumerate(things, start=1):
+                self.stop.pause_point()
+                self._retire(book, thing, number, len(things))
+            self._prove(plan)
+            book.end("ok")
+            status = self.draft.status
+        except MigrateError as error:
+            ended = undertaking.as_resumable(self.stop.reason(error))
+            status = status_of(ended)
+            undertaking.ended_badly(book, ended, lambda _: None, self.emit)
+            raise ended from error
+        finally:
+            undertaking.close(self.observer, self.emit)
+            undertaking.look_again(self.session, self.draft)
+            elapsed_s = time.monotonic() - started
+            self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
+        self._next("verify", "prove that all is well")
+
+    def _retire(self, book: Journal, thing: Retirement, number: int, total: int) -> None:
+        book.step_started(thing.id, "retire")
+        title = thing.title
+        self.emit(StepStarted(step_id=thing.id, title=title, number=number, steps_total=total))
+        began = time.monotonic()
+        if not thing.atomic:
+            thing.work()
+        with self.session.writing():
+            book.guard()
+            if thing.atomic:
+                thing.work()
+            book.step_ended(thing.id, "done", thing.rows)
+            book.audit(
+                Audit(operation="DELETE", severity="MEDIUM", table=thing.table[:100]),
+                f"retired {thing.id}: {thing.title}",
+                record=thing.id[:50],
+                context={"rows": thing.rows},
+            )
+        self.emit(
+            StepFinished(
+                step_id=thing.id,
+                title=title,
+                rows=thing.rows,
+                elapsed_s=time.monotonic() - began,
+            )
+        )
+
+    def _prove(self, plan: Plan) -> None:
+        """After the shims the catalogue is the golden one, with nothing of ours beside it."""
+        if "shims" not in self.request.kinds or plan.revision_from is None:
+            return
+        with self.session.reading():
+            actual = reader.read_catalogue(self.session)
+            wrong = [
+                *(one.sentence for one in standing.altered(self.session, plan.revision_to, actual)),
+                *standing.shims_standing(actual),
+            ]
+        if wrong:
+            raise StepFailedError(
+                f"the catalogue is not that of {plan.revision_to}: {wrong[0]}",
+                hint="opssight-migrate verify",
+            )
+
+    def _facts(self, plan: Plan) -> RunFacts:
+        return RunFacts(
+            command="cleanup",
+            environment=self.profile.name,
+            tool_version=__version__,
+            server_version=plan.database.server_version,
+            settings_digest=self.settings.digest(),
+            plan_digest=plan.digest,
+            revision_from=plan.revision_from,
+            revision_to=plan.revision_to,
+        )
+
+    def _options(self) -> str:
+        return " ".join(f"--{kind}" for kind in self.request.kinds)
+
+    def _next(self, verb: str, why: str) -> None:
+        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
+        self.draft.next.append(Next(command=command, why=why))

@@ -1,0 +1,226 @@
+"""``rollback``: plan with its loss ledger, ask, undo, prove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from opssight_migrate import __version__
+from opssight_migrate.commands import undertaking, wiring
+from opssight_migrate.commands.draft import Draft, status_of
+from opssight_migrate.engine import preflight
+from opssight_migrate.engine.retreat import Retreat, retreat
+from opssight_migrate.engine.stopping import StopSignal
+from opssight_migrate.engine.unwinder import Unwinder
+from opssight_migrate.model.errors import MigrateError, UsageError
+from opssight_migrate.model.events import Emit, Event, PlanMade, RunFinished, RunStarted
+from opssight_migrate.model.plan import Plan
+from opssight_migrate.model.report import Next, Report, Status
+from opssight_migrate.opssight import revisions
+from opssight_migrate.postgres import exclusive, journal, marker, past_runs, standing, unfinished
+from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.observer import Observer
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile, Settings
+
+Confirm = Callable[[Plan, bool], None]
+SafetyBackup = Callable[[Session, Plan], None]
+"""Takes a backup before the first change; raises what stops the rollback if it fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRequest:
+    """What the operator asked for: back to a revision, or to before a run.
+
+    ``argv_hint`` is how to name the same environment again, for the ``next:`` lines.
+    """
+
+    to_revision: str | None = None
+    run: str | None = None
+    dry_run: bool = False
+    argv_hint: str = ""
+
+
+def rollback(
+    settings: Settings,
+    profile: Profile,
+    request: RollbackRequest,
+    *,
+    confirm: Confirm,
+    emit: Emit,
+    safety_backup: SafetyBackup | None = None,
+) -> Report:
+    """Undo revisions by schema; every error of ours ends in the report.
+
+    ``confirm`` is asked once, with the plan and whether the database is a copy to adopt; it
+    raises NotConfirmedError to decline. ``safety_backup`` comes after it and before any change.
+    """
+    draft = Draft("rollback", profile, dry_run=request.dry_run)
+
+    def tell(event: Event) -> None:
+        draft.hear(event)
+        emit(event)
+
+    with draft.recording(), wiring.reachable(profile, tell) as opened:
+        session = opened("opssight-migrate/rollback")
+        try:
+            work = _Rollback(settings, profile, request, opened, session, draft, tell)
+            work.go(confirm, safety_backup)
+        finally:
+            session.close()
+    return draft.report()
+
+
+class _Rollback:
+    """One run of the verb, from the look to the end of its journal row."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        profile: Profile,
+        request: RollbackRequest,
+        opened: Callable[[str], Session],
+        session: Session,
+        draft: Draft,
+        emit: Emit,
+    ) -> None:
+        self.settings = settings
+        self.profile = profile
+        self.request = request
+        self.observer = Observer(lambda: opened("opssight-migrate/observer"))
+        self.session = session
+        self.draft = draft
+        self.emit = emit
+        self.stop = StopSignal(session, emit)
+
+    def go(self, confirm: Confirm, safety_backup: SafetyBackup | None) -> None:
+        """Look, ask and do."""
+        if not self.request.dry_run:
+            exclusive.take(self.session)
+            exclusive.end_orphans(self.session)
+        back = self._looked()
+        self.emit(PlanMade(plan=back.plan))
+        self.draft.revision_to = back.plan.revision_from
+        self.draft.shims = standing.shims_standing(back.catalogue)
+        for blocker in back.plan.blockers[1:]:
+            self.draft.block(blocker)
+        if refusal := preflight.refusal(back.plan.blockers):
+            raise refusal
+        if back.is_empty:
+            self.draft.status = "nothing_to_do"
+            return
+        if self.request.dry_run:
+            self.draft.status = "pending"
+            self._next(f"rollback --to-revision {back.plan.revision_to}", "carry out this plan")
+            return
+        confirm(back.plan, back.is_copy)
+        if safety_backup is not None:
+            safety_backup(self.session, back.plan)
+        with self.stop.listening():
+            self._carry_out(back)
+
+    def _looked(self) -> Retreat:
+        ctx = wiring.looking(self.session, self.profile, self.emit)
+        if self.request.run is not None:
+            with self.session.reading():
+                target, obstacles = past_runs.before(self.session, self.request.run)
+            return retreat(ctx, target, obstacles)
+        return retreat(ctx, self._named_revision())
+
+    def _named_revision(self) -> str:
+        target = self.request.to_revision
+        if target is None:
+            raise UsageError(
+                "where to? Neither a revision nor a run is named",
+                hint=f"opssight-migrate rollback --to-revision {revisions.START}",
+            )
+        if not revisions.is_published(target):
+            known = ", ".join(revision.id for revision in revisions.REVISIONS)
+            raise UsageError(
+                f"revision {target!r} is none of the published ones",
+                hint=f"write one of: {known}",
+            )
+        return target
+
+    def _carry_out(self, back: Retreat) -> None:
+        plan = back.plan
+        with self.session.writing():
+            journal.install(self.session)
+            marker.mark(self.session, self.profile.name, plan.database, adopt=back.is_copy)
+        book = Journal.begin(self.session, self._facts(plan))
+        self.emit(RunStarted(run_id=book.run_id, resumes=book.resumes, steps_total=len(plan.steps)))
+        with self.session.writing():
+            self._leave_trace(book, f"rollback to {plan.revision_to} begins", plan)
+        unwinder = self._unwinder(book)
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            self.draft.proof = unwinder.run(back)
+            with self.session.writing():
+                book.guard()
+                self._leave_trace(book, f"rolled back to {plan.revision_to}", plan)
+                book.end("ok")
+                unfinished.supersede(self.session, book.run_id)
+            status = self.draft.status
+        except MigrateError as error:
+            ended = undertaking.as_resumable(self.stop.reason(error))
+            status = status_of(ended)
+            undertaking.ended_badly(
+                book, ended, lambda what: self._leave_trace(book, what, plan), self.emit
+            )
+            raise ended from error
+        finally:
+            undertaking.close(self.observer, self.emit)
+            undertaking.look_again(self.session, self.draft)
+            elapsed_s = time.monotonic() - started
+            self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
+        self._say_what_next(unwinder.archive)
+
+    def _say_what_next(self, archive: str) -> None:
+        self.draft.next.append(
+            Next(command="deploy the old OpsSight release", why="the schema is its own again")
+        )
+        kept = [one for one in self.draft.plan.losses if one.rows] if self.draft.plan else []
+        why = f"brings home what {archive} keeps" if kept else "go forward again, any time"
+        self._next("migrate", why)
+
+    def _unwinder(self, book: Journal) -> Unwinder:
+        organization = self.profile.tenancy.default_organization
+        ctx = wiring.looking(self.session, self.profile, self.emit)
+        unwinder = Unwinder(ctx=ctx, journal=book)
+        drive = replace(
+            ctx.drive,
+            organization=(organization.name, organization.slug),
+            budget_s=self.profile.lock_budget.total_seconds(),
+            stall_budget_s=self.profile.stall_budget.total_seconds(),
+            pause_point=self.stop.pause_point,
+            on_stamp=unwinder.on_stamp,
+            observer=self.observer,
+            emit=unwinder.hear,
+        )
+        return replace(unwinder, ctx=replace(ctx, drive=drive, emit=unwinder.hear))
+
+    def _facts(self, plan: Plan) -> RunFacts:
+        return RunFacts(
+            command="rollback",
+            environment=self.profile.name,
+            tool_version=__version__,
+            server_version=plan.database.server_version,
+            settings_digest=self.settings.digest(),
+            plan_digest=plan.digest,
+            revision_from=plan.revision_from,
+            revision_to=plan.revision_to,
+        )
+
+    def _leave_trace(self, book: Journal, description: str, plan: Plan) -> None:
+        book.audit(
+            Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
+            description,
+            record=book.run_id,
+            context={"from": plan.revision_from, "to": plan.revision_to},
+        )
+
+    def _next(self, verb: str, why: str) -> None:
+        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
+        self.draft.next.append(Next(command=command, why=why))

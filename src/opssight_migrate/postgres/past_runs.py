@@ -1,0 +1,80 @@
+"""What the journal knows of one run: enough to undo exactly that."""
+
+from __future__ import annotations
+
+from opssight_migrate.model.errors import UsageError
+from opssight_migrate.model.plan import Blocker
+from opssight_migrate.opssight import revisions
+from opssight_migrate.postgres import journal
+from opssight_migrate.postgres.session import Session
+
+# A run that went on from killed ones did its work together with them.
+_RUN = """
+SELECT r.command, first.revision_from, r.lineage, r.epoch
+  FROM opssight_migrate.runs AS r
+  JOIN opssight_migrate.runs AS first ON first.id = r.lineage[1]
+ WHERE r.id = %s
+"""
+_LATER = """
+SELECT id, command FROM opssight_migrate.runs
+ WHERE epoch > %s AND command IN ('migrate', 'rollback')
+   AND EXISTS (SELECT FROM opssight_migrate.steps AS s WHERE s.run_id = runs.id)
+ ORDER BY epoch LIMIT 1
+"""
+_DATA_STEPS = """
+SELECT step_id, sum(rows)::bigint FROM opssight_migrate.steps
+ WHERE run_id = ANY(%s) AND kind = 'data' AND rows > 0
+ GROUP BY 1 ORDER BY 1
+"""
+_SCHEMA_STEPS = """
+SELECT step_id FROM opssight_migrate.steps WHERE run_id = ANY(%s) AND kind = 'schema'
+"""
+_KNOWN = (
+    "SELECT id FROM opssight_migrate.runs WHERE command = 'migrate' ORDER BY epoch DESC LIMIT 5"
+)
+
+
+def before(session: Session, run_id: str) -> tuple[str, tuple[Blocker, ...]]:
+    """Return the revision before a run ("base": nothing), and why it cannot be undone by itself.
+
+    Raises: UsageError, if the journal knows no such run, or it was none of ``migrate``.
+    """
+    row = session.row(_RUN, (run_id,)) if journal.exists(session) else None
+    if row is None or row[0] != "migrate":
+        known = session.rows(_KNOWN) if journal.exists(session) else []
+        runs = ", ".join(one for (one,) in known) or "there is none"
+        raise UsageError(
+            f"the journal has no migration {run_id!r}", hint=f"runs that can be undone: {runs}"
+        )
+    _, revision_from, lineage, epoch = row
+    return revision_from or "base", tuple(_obstacles(session, run_id, lineage, epoch))
+
+
+def _obstacles(session: Session, run_id: str, lineage: list[str], epoch: int) -> list[Blocker]:
+    later = session.row(_LATER, (epoch,))
+    if later is not None:
+        return [
+            Blocker(
+                message=f"{later[1]} {later[0]} came after run {run_id}",
+                where=run_id,
+                hint="undo that one first, or name the revision: rollback --to-revision",
+            )
+        ]
+    made = {step_id for (step_id,) in session.rows(_SCHEMA_STEPS, (lineage,))}
+    return [
+        Blocker(
+            message=f"{step_id} wrote {rows:,} rows at a revision that run {run_id} found made",
+            where=run_id,
+            hint="these rows come back from a backup only",
+        )
+        for step_id, rows in session.rows(_DATA_STEPS, (lineage,))
+        if _NEEDS.get(step_id) not in made
+    ]
+
+
+_NEEDS = {
+    "settle-organizations": revisions.MULTI_TENANCY,
+    "assign-roles": revisions.RBAC,
+    "set-up-time-series": revisions.TIME_SERIES,
+    "initialise-audit": revisions.AUDIT,
+}
