@@ -6,11 +6,22 @@ import pytest
 
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine.forecast import Correction, forecast
-from opssight_migrate.model.events import Event, ForecastCorrected, PlanMade
+from opssight_migrate.model.events import (
+    Event,
+    ForecastCorrected,
+    LockTaken,
+    PlanMade,
+    StepFinished,
+)
 from opssight_migrate.model.plan import DatabaseFacts, Estimate, Forecast, Plan, PlannedStep
 from opssight_migrate.opssight.rates import SPREAD
 from opssight_migrate.render.phrases import event_line
 from opssight_migrate.settings import Settings
+
+FACTS = DatabaseFacts(
+    host="h", port=1, name="d", user="u", server_version="18", system_identifier="1",
+    database_oid=1,
+)  # fmt: skip
 
 
 def test_without_history_the_reference_speaks() -> None:
@@ -51,16 +62,12 @@ def test_a_short_step_or_one_of_unknown_length_is_not_corrected(
 def test_the_report_keeps_the_correction_beside_the_forecast() -> None:
     settings = Settings.model_validate({"environments": {"local": {}}})
     draft = Draft("migrate", settings.profile(None))
-    facts = DatabaseFacts(
-        host="h", port=1, name="d", user="u", server_version="18", system_identifier="1",
-        database_oid=1,
-    )  # fmt: skip
     step = PlannedStep(
         step_id="fill", title="Fill", kind="data", estimate=Estimate(rows=10),
         forecast=Forecast(p50_s=1.0, p90_s=3.0),
     )  # fmt: skip
     plan = Plan(
-        environment="local", protected=False, origin="here", database=facts,
+        environment="local", protected=False, origin="here", database=FACTS,
         revision_from=None, revision_to="x", steps=(step,),
     )  # fmt: skip
     draft.hear(PlanMade(plan=plan))
@@ -68,3 +75,29 @@ def test_the_report_keeps_the_correction_beside_the_forecast() -> None:
     (found,) = draft.report().steps
     assert found.forecast is not None
     assert (found.forecast.p50_ms, found.forecast.corrected_ms) == (1000, 12_500)
+
+
+def test_a_lock_that_was_held_longer_than_promised_is_told_with_its_step() -> None:
+    settings = Settings.model_validate({"environments": {"local": {}}})
+    draft = Draft("migrate", settings.profile(None))
+    plan = Plan(
+        environment="local", protected=False, origin="here", database=FACTS,
+        revision_from=None, revision_to="x",
+        steps=(PlannedStep(step_id="85f9", title="A", kind="schema", estimate=Estimate()),),
+    )  # fmt: skip
+    draft.hear(PlanMade(plan=plan))
+    for relation, held_ms in (("users", 51), ("teams", 50)):
+        draft.hear(
+            LockTaken(
+                step_id="85f9",
+                relation=relation,
+                mode="ACCESS EXCLUSIVE",
+                waited_ms=0,
+                held_ms=held_ms,
+                victims=(),
+            )
+        )
+    draft.hear(StepFinished(step_id="85f9", title="A", rows=None, elapsed_s=1.0))
+    assert [told.message for told in draft.report().diagnostics] == [
+        "85f9: ACCESS EXCLUSIVE on users was held for 51 ms; the plan promised less than 50 ms"
+    ]

@@ -30,6 +30,7 @@ from opssight_migrate.model.events import (
     StepStarted,
 )
 from opssight_migrate.model.plan import (
+    PROMISED_MS,
     Blocker,
     DatabaseFacts,
     Finding,
@@ -61,6 +62,7 @@ from opssight_migrate.model.report import (
 from opssight_migrate.opssight import revisions
 from opssight_migrate.settings import Profile
 
+_STRONGEST = "ACCESS EXCLUSIVE"
 _STATUS_OF_EXIT: dict[ExitCode, Status] = {
     ExitCode.USAGE: "refused",
     ExitCode.CONFIG: "refused",
@@ -124,6 +126,7 @@ class Draft:
                 self._receive(step_id, taken)
             case StepFinished(step_id=step_id, rows=rows, elapsed_s=elapsed_s):
                 self._mark(step_id, "done", rows, int(elapsed_s * 1000))
+                self._hold_to_promise(step_id)
             case Noted(severity=severity, message=message, code=code, hint=hint):
                 kind: Literal["warning", "note"] = "warning" if severity == "warning" else "note"
                 self.diagnostics.append(
@@ -228,6 +231,15 @@ class Draft:
             diagnostics=tuple(self.diagnostics),
             next=tuple(self.next),
         )
+
+    def _hold_to_promise(self, step_id: str) -> None:
+        """Say which strong locks of a finished step were held longer than its plan promised."""
+        step = self._steps.get(step_id)
+        for lock in step.locks if step else ():
+            if lock.mode == _STRONGEST and lock.held_ms > PROMISED_MS:
+                message = f"{step_id}: {lock.mode} on {lock.relation} was held for"
+                message += f" {lock.held_ms:,} ms; the plan promised less than {PROMISED_MS} ms"
+                self.diagnostics.append(Diagnostic(severity="warning", message=message))
 
     def _correct(self, step_id: str, corrected_ms: int) -> None:
         step = self._steps.get(step_id)

@@ -33,6 +33,10 @@ class Finding:
     hint: str | None = None
 
 
+PROMISED_MS = 50
+"""How long the plan says, of each strong lock, that it will be held at most."""
+
+
 class Obstacle(StrEnum):
     """What kind of reason a blocker is; each has its own error code."""
 
