@@ -7,7 +7,8 @@ from typing import LiteralString
 
 from opssight_migrate.postgres.session import Session
 
-# Each answers (kind, name, table or NULL, detail). Extensions speak for their own objects.
+# Each answers (kind, name, table or NULL, detail). Extensions speak for their own objects, and
+# TimescaleDB for the trigger that it puts on each hypertable.
 _VIEWS = """
 SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END,
        quote_ident(n.nspname) || '.' || quote_ident(c.relname), NULL::text,
@@ -46,6 +47,11 @@ SELECT 'trigger', quote_ident(g.tgname), c.relname::text,
   FROM pg_trigger AS g
   JOIN pg_class AS c ON c.oid = g.tgrelid
  WHERE c.relnamespace = 'public'::regnamespace AND NOT g.tgisinternal
+   AND NOT EXISTS (SELECT FROM pg_depend AS d
+                     JOIN pg_extension AS x
+                       ON d.refclassid = 'pg_extension'::regclass AND x.oid = d.refobjid
+                    WHERE d.classid = 'pg_proc'::regclass AND d.objid = g.tgfoid
+                      AND d.deptype = 'e' AND x.extname = 'timescaledb')
 UNION ALL
 SELECT 'event trigger', quote_ident(e.evtname), NULL, e.evtevent::text
   FROM pg_event_trigger AS e

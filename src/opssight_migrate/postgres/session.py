@@ -30,6 +30,10 @@ _SETTINGS: dict[str, str] = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
     "client_connection_check_interval": "1s",
+    # A client that vanished must not keep its locks for the two hours of most kernels.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
     "row_security": "off",
     "jit": "off",
     "DateStyle": "ISO, YMD",
