@@ -11,6 +11,7 @@ import pytest
 from tests.load import show
 
 from opssight_migrate.postgres.cluster import Cluster
+from opssight_migrate.postgres.embedded import wheel_bin_dir
 
 FILLED = "template_load"
 # About 72,000 rows, 6,000 of them users.
@@ -18,11 +19,11 @@ FACTOR = 0.3
 
 
 @pytest.fixture(scope="session")
-def busy_server(server: Cluster) -> Iterator[Cluster]:
-    """A server of the same version with settings of its own."""
+def busy_server() -> Iterator[Cluster]:
+    """A server with settings of its own; bench.py takes another version's by --bin-dir."""
     home = Path(tempfile.mkdtemp(prefix="opssight-load-", dir="/tmp"))
     try:
-        with Cluster(home, server.bin_dir, durable=False, settings=show.SETTINGS) as running:
+        with Cluster(home, wheel_bin_dir(), durable=False, settings=show.SETTINGS) as running:
             yield running
     finally:
         shutil.rmtree(home)
