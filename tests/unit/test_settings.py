@@ -212,7 +212,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(written: Written) -> Non
         """
         [defaults]
         lock_budget = 300
-        on_failure = "rollback"
+        on_failure = "undo"
 
         [rbac]
         default_role = "viewer"
@@ -225,7 +225,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines(written: Written) -> Non
 
     assert said.startswith("5 mistakes")
     assert "opssight.toml:2: defaults.lock_budget: a duration is text with a unit" in said
-    assert "opssight.toml:3: defaults.on_failure: must be 'stop'" in said
+    assert "opssight.toml:3: defaults.on_failure: must be 'rollback' or 'stop'" in said
     assert "opssight.toml:6: rbac.default_role: must be 'SUPER_ADMIN', 'ADMIN'" in said
     assert "opssight.toml:9: environments.staging.url: must be a valid string" in said
     assert "opssight.toml:10: environments.staging.protected: must be a valid boolean" in said

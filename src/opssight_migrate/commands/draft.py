@@ -25,6 +25,7 @@ from opssight_migrate.model.events import (
     LockTaken,
     Noted,
     PlanMade,
+    RevisionUndone,
     RunStarted,
     StepFinished,
     StepStarted,
@@ -99,6 +100,7 @@ class Draft:
         self.database: DatabaseFacts | None = None
         self.plan: Plan | None = None
         self.revision_to: str | None = None
+        self.is_undoing = False
         self.shims: tuple[str, ...] = ()
         self.proof: Proof | None = None
         self.lost: Lost | None = None
@@ -112,7 +114,11 @@ class Draft:
 
     def hear(self, event: Event) -> None:
         """Take down what an event says."""
+        if self.is_undoing and isinstance(event, StepStarted | StepFinished | LockTaken):
+            return
         match event:
+            case RevisionUndone(revision=revision):
+                self._take_back(revision)
             case PlanMade(plan=plan):
                 self.plan, self.database = plan, plan.database
                 self._steps = {step.step_id: _planned(step) for step in plan.steps}
@@ -246,6 +252,16 @@ class Draft:
         if step is not None and step.forecast is not None:
             forecast = step.forecast.model_copy(update={"corrected_ms": corrected_ms})
             self._steps[step_id] = step.model_copy(update={"forecast": forecast})
+
+    def _take_back(self, revision: str) -> None:
+        """Say of a revision that a failed run undid, and of the data steps behind it, so."""
+        if not self.is_undoing:
+            return
+        ids = list(self._steps)
+        for step_id in ids[ids.index(revision) :] if revision in ids else []:
+            step = self._steps[step_id]
+            if step.status != "pending":
+                self._steps[step_id] = step.model_copy(update={"status": "undone"})
 
     def _receive(self, step_id: str, taken: LockTaken) -> None:
         if (step := self._steps.get(step_id)) is None:

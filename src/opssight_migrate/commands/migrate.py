@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import rehearsal, wiring
+from opssight_migrate.commands import rehearsal, unwinding, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
@@ -15,6 +15,7 @@ from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.engine.runner import Runner
 from opssight_migrate.engine.signals import usual_signals
 from opssight_migrate.engine.stopping import StopSignal
+from opssight_migrate.engine.unwinder import Unwinder
 from opssight_migrate.model.errors import (
     ExitCode,
     InterruptedRunError,
@@ -42,11 +43,13 @@ from opssight_migrate.postgres import (
     standing,
     unfinished,
 )
+from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.steps.base import StepContext
 
 Confirm = Callable[[Plan, bool], None]
 
@@ -181,8 +184,10 @@ class _Migration:
             status = self.draft.status
         except MigrateError as error:
             ended = self._as_resumable(self.stop.reason(error))
-            status = status_of(ended)
             self._ended_badly(book, ended, plan)
+            if self.profile.on_failure == "rollback" and unwinding.is_incurable(ended):
+                ended = self._undone(book, ended)
+            status = status_of(ended)
             raise ended from error
         finally:
             self._close_observers()
@@ -200,8 +205,42 @@ class _Migration:
         if self.draft.shims:
             self._next("status", f"lists the {len(self.draft.shims)} shims that stay for it")
 
-    def _runner(self, book: Journal) -> Runner:
+    def _undone(self, book: Journal, error: MigrateError) -> MigrateError:
+        """Undo everything that the run did; return what that ended with."""
+        self.draft.is_undoing = True
+
+        ctx = wiring.looking(self.session, self.profile, self.emit)
+
+        def unwinder(second: Journal) -> Unwinder:
+            made = Unwinder(ctx=ctx, journal=second)
+            drive = replace(self._drive(ctx), on_stamp=made.on_stamp, emit=made.hear)
+            return replace(made, ctx=replace(ctx, drive=drive, emit=made.hear))
+
+        try:
+            return unwinding.Unwinding(
+                session=self.session,
+                ctx=ctx,
+                failed=book,
+                unwinder=unwinder,
+                facts=lambda back: replace(self._facts(back.plan), command="rollback"),
+                emit=self.emit,
+            ).go(error)
+        except MigrateError as second:
+            return self._as_resumable(second)
+
+    def _drive(self, ctx: StepContext) -> Drive:
         organization = self.profile.tenancy.default_organization
+        return replace(
+            ctx.drive,
+            organization=(organization.name, organization.slug),
+            budget_s=self.profile.lock_budget.total_seconds(),
+            pause_point=self.stop.pause_point,
+            observer=self.observer,
+            stall_budget_s=self.profile.stall_budget.total_seconds(),
+            ends_sleepers=self.request.ends_sleepers,
+        )
+
+    def _runner(self, book: Journal) -> Runner:
         ctx = wiring.looking(self.session, self.profile, self.emit)
         runner = Runner(
             ctx=ctx,
@@ -209,17 +248,7 @@ class _Migration:
             governor=self._governor(),
             target_s=self.profile.batch_target.total_seconds(),
         )
-        drive = replace(
-            ctx.drive,
-            organization=(organization.name, organization.slug),
-            budget_s=self.profile.lock_budget.total_seconds(),
-            pause_point=self.stop.pause_point,
-            on_stamp=runner.on_stamp,
-            observer=self.observer,
-            stall_budget_s=self.profile.stall_budget.total_seconds(),
-            ends_sleepers=self.request.ends_sleepers,
-            emit=runner.hear,
-        )
+        drive = replace(self._drive(ctx), on_stamp=runner.on_stamp, emit=runner.hear)
         return replace(runner, ctx=replace(ctx, drive=drive, emit=runner.hear))
 
     def _governor(self) -> Governor:

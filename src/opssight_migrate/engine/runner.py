@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from opssight_migrate.engine import batches, proof
 from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
-from opssight_migrate.model.errors import StatementError, StepFailedError
+from opssight_migrate.model.errors import RowsDifferError, StatementError, StepFailedError
 from opssight_migrate.model.events import (
     Event,
     LockTaken,
@@ -203,7 +203,7 @@ class Runner:
             )
         verdict = proof.compare(self.ctx.session, before, self.ctx.emit)
         if verdict.lost:
-            raise StepFailedError(
+            raise RowsDifferError(
                 f"rows differ from before: {verdict.proof.sentence}",
                 where=verdict.lost[0],
                 hint="keep this database as it is and compare it with a backup",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from opssight_migrate.engine import proof
 from opssight_migrate.engine.retreat import NOTHING, Retreat
-from opssight_migrate.model.errors import StepFailedError
+from opssight_migrate.model.errors import RowsDifferError, StepFailedError
 from opssight_migrate.model.events import (
     Event,
     LockTaken,
@@ -143,7 +143,7 @@ class Unwinder:
             )
         verdict = proof.compare(session, before, self.ctx.emit)
         if verdict.lost:
-            raise StepFailedError(
+            raise RowsDifferError(
                 f"rows differ from before: {verdict.proof.sentence}",
                 where=verdict.lost[0],
                 hint="keep this database as it is and compare it with a backup",

@@ -223,6 +223,20 @@ class StepFailedError(PartialError):
     code = "OM505"
 
 
+class RowsDifferError(StepFailedError):
+    """Rows are not what they were, though nobody else wrote them: look before anything is done."""
+
+    code = "OM507"
+
+
+class RolledBackError(MigrateError):
+    """A run failed in a way that running again cannot cure, and was undone."""
+
+    code = "OM508"
+    exit_code = ExitCode.ROLLED_BACK
+    touched = Touched.ROLLED_BACK
+
+
 class DiskFullError(PartialError):
     """The server's disk (53100), or ours, is full."""
 

@@ -96,7 +96,7 @@ class ReportStep(_Part):
     id: str
     title: str
     kind: Literal["schema", "data", "retire"]
-    status: Literal["pending", "done", "running", "failed"]
+    status: Literal["pending", "done", "running", "failed", "undone"]
     duration_ms: int | None = None
     forecast: ForecastTime | None = None
     wal_bytes: int = 0

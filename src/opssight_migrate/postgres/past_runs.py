@@ -22,9 +22,14 @@ SELECT id, command FROM opssight_migrate.runs
  ORDER BY epoch LIMIT 1
 """
 _DATA_STEPS = """
-SELECT step_id, sum(rows)::bigint FROM opssight_migrate.steps
- WHERE run_id = ANY(%s) AND kind = 'data' AND rows > 0
- GROUP BY 1 ORDER BY 1
+SELECT step_id, greatest(from_steps, from_batches)::int8
+  FROM (SELECT s.step_id, coalesce(sum(s.rows), 0) AS from_steps,
+               (SELECT coalesce(sum(b.rows), 0) FROM opssight_migrate.batches AS b
+                 WHERE b.run_id = ANY(%(runs)s) AND b.step_id = s.step_id) AS from_batches
+          FROM opssight_migrate.steps AS s
+         WHERE s.run_id = ANY(%(runs)s) AND s.kind = 'data'
+         GROUP BY 1) AS written
+ WHERE greatest(from_steps, from_batches) > 0 ORDER BY 1
 """
 _SCHEMA_STEPS = """
 SELECT step_id FROM opssight_migrate.steps WHERE run_id = ANY(%s) AND kind = 'schema'
@@ -67,7 +72,7 @@ def _obstacles(session: Session, run_id: str, lineage: list[str], epoch: int) ->
             where=run_id,
             hint="these rows come back from a backup only",
         )
-        for step_id, rows in session.rows(_DATA_STEPS, (lineage,))
+        for step_id, rows in session.rows(_DATA_STEPS, {"runs": lineage})
         if _NEEDS.get(step_id) not in made
     ]
 

@@ -39,7 +39,7 @@ Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=63)]
 DefaultRole = Literal["SUPER_ADMIN", "ADMIN", "MANAGER", "ENGINEER", "VIEWER", "none"]
-OnFailure = Literal["stop"]  # "rollback" comes with the unwinder
+OnFailure = Literal["rollback", "stop"]
 
 
 class Table(BaseModel):
@@ -61,7 +61,7 @@ class Defaults(Table):
     lock_budget: Duration = timedelta(minutes=5)
     batch_target: Duration = timedelta(milliseconds=40)
     stall_budget: Duration = timedelta(milliseconds=500)
-    on_failure: OnFailure = "stop"
+    on_failure: OnFailure = "rollback"
 
 
 class Organization(Table):
