@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from tests.conftest import NewDatabase, TemplateAt, run_on
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.engine import checker
 from opssight_migrate.engine.checker import Outcome
@@ -57,12 +57,12 @@ def migrated(
 
 def outcome(check: Check, session: Session) -> Outcome:
     """Run one check as ``verify`` does."""
-    (found,) = checker.run_checks([check], session)
+    (found,) = checker.run_checks([check], CheckContext(session=session))
     return found
 
 
 def failures(check: Check, session: Session) -> list[Finding]:
     """Return what one check finds wrong; it must not have been skipped."""
     found = outcome(check, session)
-    assert not found.skipped
+    assert found.skipped is None
     return [finding for finding in found.findings if finding.severity is not Severity.NOTE]

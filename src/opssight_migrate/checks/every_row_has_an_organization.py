@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.tables import TENANT_TABLES
 from opssight_migrate.postgres import sql
-from opssight_migrate.postgres.session import Session
 
 _WITHOUT_ORGANIZATION = """
 SELECT count(*), (array_agg(t.id::text ORDER BY t.id))[1:5]
@@ -27,11 +26,11 @@ class EveryRowHasAnOrganization(Check):
     category = "tenancy"
     needs = revisions.MULTI_TENANCY
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Look at each of the five tables."""
         for table in TENANT_TABLES:
             query = sql.SQL(_WITHOUT_ORGANIZATION).format(table=sql.Identifier(table))
-            rows, keys = session.rows(query)[0]
+            rows, keys = ctx.session.rows(query)[0]
             if rows:
                 yield Finding(
                     check_id=self.id,

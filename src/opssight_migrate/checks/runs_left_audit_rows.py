@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import journal
-from opssight_migrate.postgres.session import Session
 
 _LOST = """
 SELECT count(*), (array_agg(j.audit_id::text ORDER BY j.id))[1:5]
@@ -25,11 +24,11 @@ class RunsLeftAuditRows(Check):
     category = "audit"
     needs = revisions.AUDIT
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Compare journal and audit log; a database without a journal has nothing to compare."""
-        if not journal.exists(session):
+        if not journal.exists(ctx.session):
             return
-        rows, keys = session.rows(_LOST)[0]
+        rows, keys = ctx.session.rows(_LOST)[0]
         if rows:
             yield Finding(
                 check_id=self.id,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import sql
-from opssight_migrate.postgres.session import Session
 
 # Every foreign key between two tables that both have an organization_id, read from the database.
 # Not that of an assignment to its users: it is what lets a user into a second organization.
@@ -48,16 +47,16 @@ class TenantsDoNotMix(Check):
     category = "tenancy"
     needs = revisions.MULTI_TENANCY
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Join child and parent for each such key."""
-        for child, column, parent, key in session.rows(_TENANT_REFERENCES):
+        for child, column, parent, key in ctx.session.rows(_TENANT_REFERENCES):
             query = sql.SQL(_ACROSS).format(
                 child=sql.Identifier("public", child),
                 parent=sql.Identifier("public", parent),
                 column=sql.Identifier(column),
                 key=sql.Identifier(key),
             )
-            rows, keys = session.rows(query)[0]
+            rows, keys = ctx.session.rows(query)[0]
             if rows:
                 yield Finding(
                     check_id=self.id,

@@ -175,7 +175,7 @@ class Draft:
             )
         )
 
-    def find(self, finding: Finding) -> None:
+    def find(self, finding: Finding, *, with_sql: bool = False) -> None:
         """Take down a finding as a diagnostic."""
         severity: dict[Severity, Literal["error", "warning", "note"]] = {
             Severity.FAIL: "error",
@@ -191,6 +191,7 @@ class Draft:
                 location=finding.where,
                 rows=finding.rows,
                 keys=finding.keys,
+                sql=finding.sql if with_sql else None,
             )
         )
 
