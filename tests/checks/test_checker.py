@@ -78,7 +78,7 @@ def test_a_probe_writes_only_where_it_is_asked_for_and_is_rolled_back(populated:
     ctx = CheckContext(session=populated)
 
     (unasked,) = checker.run_checks([ProbingCheck()], ctx)
-    (asked,) = checker.run_checks([ProbingCheck()], ctx, probing=True)
+    (asked,) = checker.run_checks([ProbingCheck()], CheckContext(session=populated, probing=True))
 
     assert unasked.findings == ()
     assert [finding.rows for finding in asked.findings] == [before]
@@ -97,9 +97,13 @@ def test_a_check_sees_one_snapshot(populated: Session, opened: Callable[[str], S
 def test_every_check_passes_on_a_migrated_database(migrated: Session) -> None:
     outcomes = list(checker.run_checks(CHECKS, CheckContext(session=migrated)))
 
-    assert [(one.check.id, one.findings, one.skipped) for one in outcomes] == [
-        (check.id, (), None) for check in CHECKS
-    ]
+    assert [one.check for one in outcomes] == list(CHECKS)
+    bad = [f for one in outcomes for f in one.findings if f.severity is not Severity.NOTE]
+    assert bad == []
+    skipped = {one.check.id: one.skipped for one in outcomes if one.skipped}
+    assert skipped.pop("audit-log-takes-rows") == "it writes, and --probe was not given"
+    assert "TimescaleDB" in str(skipped.pop("time-series-are-hypertables"))
+    assert set(skipped) <= {"json-texts-parse"}
 
 
 def test_a_check_of_a_later_revision_is_skipped(
@@ -109,6 +113,5 @@ def test_a_check_of_a_later_revision_is_skipped(
         checker.run_checks(CHECKS, CheckContext(session=opened(database_at(START, False))))
     )
 
-    assert {one.check.id: one.skipped is not None for one in outcomes} == {
-        check.id: check.needs != START for check in CHECKS
-    }
+    later = {one.check.id for one in outcomes if "begins at" in (one.skipped or "")}
+    assert later == {check.id for check in CHECKS if check.needs != START}

@@ -13,7 +13,11 @@ _MISSING = """
 SELECT count(*), (array_agg(t.name || ' ' || w.operation ORDER BY t.name, w.operation))[1:5]
   FROM organizations AS o
  CROSS JOIN unnest(%s::text[]) AS t (name)
- CROSS JOIN (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (operation)
+ CROSS JOIN LATERAL (
+       SELECT unnest(ARRAY['INSERT', 'UPDATE', 'DELETE'])
+       UNION ALL
+       SELECT unnest(ARRAY['LOGIN', 'LOGOUT', 'PERMISSION_CHANGE']) WHERE t.name = 'users'
+       ) AS w (operation)
  WHERE NOT EXISTS (SELECT FROM audit_configurations AS c
                     WHERE c.organization_id = o.id AND c.table_name = t.name
                       AND c.operation::text = w.operation)

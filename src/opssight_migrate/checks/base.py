@@ -18,7 +18,6 @@ CATEGORIES: tuple[str, ...] = (
     "rbac",
     "time-series",
     "audit",
-    "performance",
 )
 
 
@@ -28,6 +27,8 @@ class CheckContext:
 
     session: Session
     time_series: TimeSeries = field(default_factory=TimeSeries)
+    default_role: str = "VIEWER"
+    probing: bool = False
 
 
 class Check(ABC):

@@ -61,8 +61,13 @@ def verify(
             with session.reading():
                 draft.revision_to = catalog.current_revision(session)
                 draft.shims = standing.shims_standing(reader.read_catalogue(session))
-            ctx = CheckContext(session=session, time_series=profile.time_series)
-            for outcome in checker.run_checks(checks, ctx, probing=request.probe):
+            ctx = CheckContext(
+                session=session,
+                time_series=profile.time_series,
+                default_role=profile.rbac.default_role,
+                probing=request.probe,
+            )
+            for outcome in checker.run_checks(checks, ctx):
                 _take_down(draft, outcome, show_sql=request.show_sql)
         if draft.exit_code is ExitCode.FINDINGS:
             draft.status = "findings"

@@ -26,10 +26,9 @@ def run_checks(
     checks: Sequence[Check],
     ctx: CheckContext,
     *,
-    probing: bool = False,
     pause_point: Callable[[], None] = lambda: None,
 ) -> Iterator[Outcome]:
-    """Run each check in a snapshot of its own; ``probing`` lets those write that roll back."""
+    """Run each check in a snapshot of its own; where probing, those write that roll back."""
     for check in checks:
         pause_point()
         started = time.monotonic()
@@ -38,7 +37,7 @@ def run_checks(
             skipped = _skipped(check, ctx)
             if skipped is None:
                 findings += check.run(ctx)
-        if probing and skipped is None:
+        if ctx.probing and skipped is None:
             with ctx.session.trying():
                 findings += check.probe(ctx)
         yield Outcome(
