@@ -38,7 +38,7 @@ def test_an_organization_without_configuration_is_counted(migrated: Session) -> 
 
     (found,) = failures(AuditIsConfigured(), migrated)
 
-    assert (found.rows, len(found.keys)) == (33, 5)
+    assert (found.rows, len(found.keys)) == (36, 5)
 
 
 def test_an_operation_that_the_operator_switched_off_is_configured_all_the_same(

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from opssight_migrate.cli.app import app
+from opssight_migrate.commands.verify import VerifyRequest
 from opssight_migrate.model.errors import ExitCode, UnknownEnvironmentError
 from opssight_migrate.model.events import Noted, PlanMade
 from opssight_migrate.model.plan import DatabaseFacts, Estimate, Plan, PlannedStep
@@ -98,10 +99,8 @@ def test_verify_ends_with_1_and_its_findings_on_stdout(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def verify(
-        settings: Any, profile: Any, *, only: tuple[str, ...], emit: Any, argv_hint: str
-    ) -> Report:
-        asked.append(only)
+    def verify(settings: Any, profile: Any, request: VerifyRequest, *, emit: Any) -> Report:
+        asked.append(request.only)
         return report(
             "verify",
             "findings",
@@ -116,7 +115,8 @@ def test_verify_ends_with_1_and_its_findings_on_stdout(
 
     monkeypatch.setattr("opssight_migrate.commands.verify.verify", verify)
     monkeypatch.setattr(
-        "opssight_migrate.commands.verify.listed", lambda: (("no-orphans", "None is", "schema"),)
+        "opssight_migrate.commands.verify.listed",
+        lambda _=None: (("no-orphans", "None is", "schema"),),
     )
     done = run("verify", "-e", "staging", "--only", "no-orphans")
     assert done.exit_code == ExitCode.FINDINGS
@@ -135,6 +135,30 @@ def test_verify_ends_with_1_and_its_findings_on_stdout(
     done = run("verify", "--list", "-o", "json")
     assert json.loads(done.stdout)["checks"][0]["id"] == "no-orphans"
     assert len(asked) == 1
+
+
+def test_verify_lists_the_checks_of_the_categories_that_are_named() -> None:
+    listed = run("verify", "--list", "-t", "audit", "-t", "rbac").stdout.splitlines()
+
+    assert {line.split()[1] for line in listed} == {"audit", "rbac"}
+    assert run("verify", "--list", "-t", "all").stdout == run("verify", "--list").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ("-t", "tenanci"),
+            '--test-type: no category is called "tenanci"; did you mean "tenancy"?',
+        ),
+        (("-t", "audit", "--only", "catalogue-is-golden"), "is in none of these categories"),
+    ],
+)
+def test_verify_refuses_what_would_check_nothing(args: tuple[str, ...], said: str) -> None:
+    done = run("verify", "-e", "staging", *args)
+
+    assert done.exit_code == ExitCode.USAGE
+    assert said in done.stderr
 
 
 def test_quiet_findings_are_told_as_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.tables import ORGANIZATION_NOT_NULL
-from opssight_migrate.postgres.session import Session
 
 _MISSING = """
 SELECT count(*), (array_agg(t.name || ' ' || w.operation ORDER BY t.name, w.operation))[1:5]
   FROM organizations AS o
  CROSS JOIN unnest(%s::text[]) AS t (name)
- CROSS JOIN (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS w (operation)
+ CROSS JOIN LATERAL (
+       SELECT unnest(ARRAY['INSERT', 'UPDATE', 'DELETE'])
+       UNION ALL
+       SELECT unnest(ARRAY['LOGIN', 'LOGOUT', 'PERMISSION_CHANGE']) WHERE t.name = 'users'
+       ) AS w (operation)
  WHERE NOT EXISTS (SELECT FROM audit_configurations AS c
                     WHERE c.organization_id = o.id AND c.table_name = t.name
                       AND c.operation::text = w.operation)
@@ -29,9 +32,9 @@ class AuditIsConfigured(Check):
     category = "audit"
     needs = revisions.AUDIT
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Look for each organization, table and operation."""
-        rows, keys = session.rows(_MISSING, (list(ORGANIZATION_NOT_NULL),))[0]
+        rows, keys = ctx.session.rows(_MISSING, (list(ORGANIZATION_NOT_NULL),))[0]
         if rows:
             yield Finding(
                 check_id=self.id,

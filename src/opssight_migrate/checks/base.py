@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from opssight_migrate.model.plan import Finding
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings.tables import TimeSeries
+
+CATEGORIES: tuple[str, ...] = (
+    "schema",
+    "integrity",
+    "foreign-keys",
+    "tenancy",
+    "rbac",
+    "time-series",
+    "audit",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckContext:
+    """What a check may use: a session inside its transaction, and the settings it compares with."""
+
+    session: Session
+    time_series: TimeSeries = field(default_factory=TimeSeries)
+    default_role: str = "VIEWER"
+    probing: bool = False
 
 
 class Check(ABC):
@@ -18,5 +40,19 @@ class Check(ABC):
     needs: str
 
     @abstractmethod
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Say what does not hold, with the rows and the first keys; nothing when all is well."""
+
+    def skipped(self, ctx: CheckContext) -> str | None:
+        """Say why there is nothing to ask in this database, or None where there is."""
+        del ctx
+        return None
+
+    def probe(self, ctx: CheckContext) -> Iterable[Finding]:
+        """Try by writing, in a transaction that is rolled back whatever comes of it.
+
+        Asked for by the operator alone. Give rows an explicit negative id: a sequence that moved
+        does not move back.
+        """
+        del ctx
+        return ()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, reader, standing
-from opssight_migrate.postgres.session import Session
 
 
 class CatalogueIsGolden(Check):
@@ -19,19 +18,20 @@ class CatalogueIsGolden(Check):
     category = "schema"
     needs = revisions.START
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Compare object by object."""
-        current = catalog.current_revision(session)
+        current = catalog.current_revision(ctx.session)
         if current is None:
             return
-        actual = reader.read_catalogue(session)
-        for difference in standing.altered(session, current, actual):
+        actual = reader.read_catalogue(ctx.session)
+        for difference in standing.altered(ctx.session, current, actual):
             yield Finding(
                 check_id=self.id,
                 severity=Severity.FAIL,
                 message=difference.sentence,
                 where=difference.where,
                 hint=difference.mending,
+                sql=difference.mending,
             )
         for name in standing.additional(current, actual):
             yield Finding(check_id=self.id, severity=Severity.NOTE, message=f"{name} is not ours")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres.session import Session
 
 _MISMATCHED = """
 SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5]
@@ -30,9 +29,9 @@ class RolesMatchAssignments(Check):
     category = "rbac"
     needs = revisions.RBAC
 
-    def run(self, session: Session) -> Iterable[Finding]:
+    def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Compare both tables."""
-        rows, keys = session.rows(_MISMATCHED)[0]
+        rows, keys = ctx.session.rows(_MISMATCHED)[0]
         if rows:
             yield Finding(
                 check_id=self.id,
@@ -43,7 +42,7 @@ class RolesMatchAssignments(Check):
                 keys=tuple(keys),
                 hint="opssight-migrate migrate",
             )
-        rows, keys = session.rows(_UNASSIGNED)[0]
+        rows, keys = ctx.session.rows(_UNASSIGNED)[0]
         if rows:
             yield Finding(
                 check_id=self.id,

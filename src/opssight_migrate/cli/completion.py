@@ -53,3 +53,10 @@ def runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     except (OSError, ValueError):
         return found
     return found
+
+
+def categories(incomplete: str) -> list[str]:
+    """Offer the categories of checks."""
+    from opssight_migrate.checks.base import CATEGORIES
+
+    return [name for name in ("all", *CATEGORIES) if name.startswith(incomplete)]

@@ -181,7 +181,7 @@ class Draft:
             )
         )
 
-    def find(self, finding: Finding) -> None:
+    def find(self, finding: Finding, *, with_sql: bool = False) -> None:
         """Take down a finding as a diagnostic."""
         severity: dict[Severity, Literal["error", "warning", "note"]] = {
             Severity.FAIL: "error",
@@ -197,6 +197,7 @@ class Draft:
                 location=finding.where,
                 rows=finding.rows,
                 keys=finding.keys,
+                sql=finding.sql if with_sql else None,
             )
         )
 

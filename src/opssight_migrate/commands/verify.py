@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from opssight_migrate.checks import CHECKS
-from opssight_migrate.checks.base import Check
+from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext
 from opssight_migrate.commands import wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine import checker
@@ -18,22 +18,36 @@ from opssight_migrate.model.report import CheckResult, Next, Report
 from opssight_migrate.postgres import catalog, connect, reader, standing
 from opssight_migrate.settings import Profile, Settings
 
+ALL = "all"
 
-def listed() -> tuple[tuple[str, str, str], ...]:
-    """Return the id, title and category of each check, in the order in which they run."""
-    return tuple((check.id, check.title, check.category) for check in CHECKS)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """What the operator asked for: checks by category or id (empty: all), and how.
+
+    ``probe`` lets checks write rows that are rolled back; ``show_sql`` keeps what would mend a
+    finding; ``argv_hint`` is how to name the same environment again, for the ``next:`` lines.
+    """
+
+    categories: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    probe: bool = False
+    show_sql: bool = False
+    argv_hint: str = ""
+
+
+def listed(request: VerifyRequest | None = None) -> tuple[tuple[str, str, str], ...]:
+    """Return the id, title and category of each check asked for, in the order of the run."""
+    chosen = CHECKS if request is None else _chosen(request)
+    return tuple((check.id, check.title, check.category) for check in chosen)
 
 
 def verify(
-    settings: Settings,
-    profile: Profile,
-    *,
-    only: Sequence[str] = (),
-    emit: Emit,
-    argv_hint: str = "",
+    settings: Settings, profile: Profile, request: VerifyRequest | None = None, *, emit: Emit
 ) -> Report:
     """Run the checks (all, or those named) and report their findings: exit 1 if there are any."""
     del settings
+    request = request or VerifyRequest()
     draft = Draft("verify", profile)
 
     def tell(event: Event) -> None:
@@ -41,32 +55,61 @@ def verify(
         emit(event)
 
     with draft.recording():
-        checks = _chosen(only)
+        checks = _chosen(request)
         with wiring.connected(profile, "verify", tell) as session:
             draft.database = connect.facts(session)
             with session.reading():
                 draft.revision_to = catalog.current_revision(session)
                 draft.shims = standing.shims_standing(reader.read_catalogue(session))
-            for outcome in checker.run_checks(checks, session):
-                _take_down(draft, outcome)
+            ctx = CheckContext(
+                session=session,
+                time_series=profile.time_series,
+                default_role=profile.rbac.default_role,
+                probing=request.probe,
+            )
+            for outcome in checker.run_checks(checks, ctx):
+                _take_down(draft, outcome, show_sql=request.show_sql)
         if draft.exit_code is ExitCode.FINDINGS:
             draft.status = "findings"
-            command = " ".join(filter(None, ("opssight-migrate status", argv_hint)))
-            draft.next.append(Next(command=command, why="see what a run would do about it"))
+            draft.next.append(_see("status", request, "see what a run would do about it"))
     return draft.report()
 
 
-def _chosen(only: Sequence[str]) -> tuple[Check, ...]:
-    known = {check.id for check in CHECKS}
-    if unknown := [name for name in only if name not in known]:
-        raise UsageError(f"there is no check {unknown[0]!r}", hint="opssight-migrate verify --list")
-    return tuple(check for check in CHECKS if not only or check.id in only)
+def _see(verb: str, request: VerifyRequest, why: str) -> Next:
+    command = " ".join(filter(None, ("opssight-migrate", verb, request.argv_hint)))
+    return Next(command=command, why=why)
 
 
-def _take_down(draft: Draft, outcome: Outcome) -> None:
+def _chosen(request: VerifyRequest) -> tuple[Check, ...]:
+    """Return the checks of these categories and, if any are named, of these ids only."""
+    for wanted, known in ((request.only, _ids()), (request.categories, (ALL, *CATEGORIES))):
+        if unknown := [name for name in wanted if name not in known]:
+            raise UsageError(
+                f"there is no check {unknown[0]!r}", hint="opssight-migrate verify --list"
+            )
+    categories = set(request.categories) or {ALL}
+    chosen = tuple(
+        check
+        for check in CHECKS
+        if (ALL in categories or check.category in categories)
+        and (not request.only or check.id in request.only)
+    )
+    if not chosen:
+        raise UsageError(
+            f"{request.only[0]} is in none of these categories",
+            hint="opssight-migrate verify --list",
+        )
+    return chosen
+
+
+def _ids() -> tuple[str, ...]:
+    return tuple(check.id for check in CHECKS)
+
+
+def _take_down(draft: Draft, outcome: Outcome, *, show_sql: bool) -> None:
     bad = [f for f in outcome.findings if f.severity is not Severity.NOTE]
     status: Literal["passed", "failed", "skipped"] = "failed" if bad else "passed"
-    if outcome.skipped:
+    if outcome.skipped is not None:
         status = "skipped"
     if bad:
         draft.exit_code = ExitCode.FINDINGS
@@ -77,7 +120,9 @@ def _take_down(draft: Draft, outcome: Outcome) -> None:
             category=outcome.check.category,
             status=status,
             findings=len(bad),
+            reason=outcome.skipped,
+            duration_ms=round(outcome.elapsed_s * 1000),
         )
     )
     for finding in outcome.findings:
-        draft.find(finding)
+        draft.find(finding, with_sql=show_sql)

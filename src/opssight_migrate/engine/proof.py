@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.model.events import Emit, ProofStarted, TableCompared
 from opssight_migrate.model.report import Proof
-from opssight_migrate.postgres import digest, snapshots
+from opssight_migrate.postgres import digest, ranges, snapshots
 from opssight_migrate.postgres.journal import Journal
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.snapshots import Snapshot
@@ -48,9 +48,10 @@ def take(
     with session.reading():
         writes = snapshots.writes_by_table(session)
         columns = _unwritten(session) if chosen is None else chosen
+        deletes = snapshots.deletes_by_table(session)
         taken: list[Snapshot] = []
         for table, names in columns.items():
-            one = digest.digest_table(session, table, names)
+            one, parts = ranges.digest_and_ranges(session, table, names)
             emit(TableCompared(phase="before", table=table, rows=one.rows, equal=None))
             if one.rows or table not in _SEEDED_WHEN_EMPTY:
                 taken.append(
@@ -60,6 +61,8 @@ def take(
                         rows=one.rows,
                         digest=one.value,
                         writes=writes.get(table, 0),
+                        deletes=deletes.get(table, 0),
+                        ranges=parts,
                     )
                 )
     snapshots.keep(session, journal.run_id, taken)

@@ -21,7 +21,7 @@ class Finding:
     """Something that is not as it should be (or, as a NOTE, worth knowing).
 
     ``rows`` is how many rows are concerned, ``keys`` the first few of them, ``hint`` the next
-    command; None or empty where it does not apply.
+    command, ``sql`` what would mend it; None or empty where it does not apply.
     """
 
     check_id: str
@@ -31,6 +31,7 @@ class Finding:
     rows: int | None = None
     keys: tuple[str, ...] = ()
     hint: str | None = None
+    sql: str | None = None
 
 
 PROMISED_MS = 50

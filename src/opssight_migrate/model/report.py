@@ -117,17 +117,25 @@ class LedgerLine(_Part):
 
 
 class CheckResult(_Part):
-    """One check of ``verify``, or of the proof that ends ``migrate``."""
+    """One check of ``verify``, or of the proof that ends ``migrate``.
+
+    ``reason`` says why one was skipped.
+    """
 
     id: str
     title: str
     category: str
     status: Literal["passed", "failed", "skipped"]
     findings: int
+    reason: str | None = None
+    duration_ms: int = 0
 
 
 class Diagnostic(_Part):
-    """An error, warning, finding or note. ``state`` says, of an error, what is true now."""
+    """An error, warning, finding or note. ``state`` says, of an error, what is true now.
+
+    ``sql`` is what would mend it, where that was asked for; it was not run.
+    """
 
     code: str | None = None
     severity: Literal["error", "warning", "note"]
@@ -138,6 +146,7 @@ class Diagnostic(_Part):
     state: str | None = None
     rows: int | None = None
     keys: tuple[str, ...] = ()
+    sql: str | None = None
 
 
 class Artifact(_Part):

@@ -68,6 +68,12 @@ _SUM_OF_RECORDS = sql.SQL(
 )
 _SUM_OF_TEXTS = sql.SQL('hashtextextended(ROW({values})::text COLLATE "C", 0)')
 _DIGEST = sql.SQL("SELECT count(*), coalesce(sum({hashed}), 0)::text FROM {table} AS t{where}")
+_BOUNDS = sql.SQL("SELECT min({key}), max({key}) FROM {table}")
+_DIGEST_BY_KEY = sql.SQL(
+    "SELECT ({key}::int8 - {lo}) / {width} AS place, count(*), sum({hashed}),"
+    " count(*) FILTER (WHERE {marked}) FROM {table} AS t{where} GROUP BY 1 ORDER BY 1"
+)
+_NOTHING = sql.SQL("false")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,25 +125,75 @@ def digest_table(
 
     Raises: StatementError, if a column is not there or the key is not an integer.
     """
-    types: dict[str, int] = {}
-    key: str | None = None
-    for name, type_oid, is_key in session.rows(_TYPES, {"table": table}):
-        types[name] = type_oid
-        if is_key and type_oid in _INTEGERS:
-            key = name
-    if missing := [column for column in columns if column not in types]:
-        raise StatementError(f"table {table} has no column {missing[0]}", where=table)
-    values = sql.SQL(", ").join(_value(column, types[column]) for column in columns)
-    has_record_hash = session.server_version >= _FIRST_WITH_RECORD_HASH
-    hashed = _SUM_OF_RECORDS if has_record_hash else _SUM_OF_TEXTS
+    types, key = _types(session, table)
     query = _DIGEST.format(
-        hashed=hashed.format(values=values),
+        hashed=_hashed(session, table, columns, types),
         table=sql.Identifier("public", table),
         where=_range(table, key, lo, hi),
     )
     row = session.row(query)
     rows, value = (0, "0") if row is None else row
     return TableDigest(table=table, columns=tuple(columns), rows=rows, value=value)
+
+
+def key_bounds(session: Session, table: str) -> tuple[int, int] | None:
+    """Return the least and the greatest key of a table; None when empty or without integer key."""
+    _, key = _types(session, table)
+    if key is None:
+        return None
+    query = _BOUNDS.format(key=sql.Identifier(key), table=sql.Identifier("public", table))
+    row = session.row(query)
+    return None if row is None or row[0] is None else (int(row[0]), int(row[1]))
+
+
+def digest_by_key(
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    lo: int,
+    width: int,
+    *,
+    marked: sql.Composable = _NOTHING,
+    until: int | None = None,
+) -> list[tuple[int, int, int, int]]:
+    """Digest a table in one scan by ranges of ``width`` keys, counted from ``lo``.
+
+    Each answer is the range's number, its rows, its digest, and its rows for which ``marked``
+    holds. Their digests add up to the table's. Keys below ``lo``, and from ``until`` on, are
+    left out.
+    """
+    types, key = _types(session, table)
+    query = _DIGEST_BY_KEY.format(
+        hashed=_hashed(session, table, columns, types),
+        table=sql.Identifier("public", table),
+        key=sql.Identifier("t", key or ""),
+        lo=sql.Literal(lo),
+        width=sql.Literal(width),
+        marked=marked,
+        where=_range(table, key, lo, until),
+    )
+    return [(int(p), int(n), int(d), int(m)) for p, n, d, m in session.rows(query)]
+
+
+def _types(session: Session, table: str) -> tuple[dict[str, int], str | None]:
+    """Return the type of each column, and the key where it is an integer."""
+    types: dict[str, int] = {}
+    key: str | None = None
+    for name, type_oid, is_key in session.rows(_TYPES, {"table": table}):
+        types[name] = type_oid
+        if is_key and type_oid in _INTEGERS:
+            key = name
+    return types, key
+
+
+def _hashed(
+    session: Session, table: str, columns: Sequence[str], types: Mapping[str, int]
+) -> sql.Composed:
+    if missing := [column for column in columns if column not in types]:
+        raise StatementError(f"table {table} has no column {missing[0]}", where=table)
+    values = sql.SQL(", ").join(_value(column, types[column]) for column in columns)
+    has_record_hash = session.server_version >= _FIRST_WITH_RECORD_HASH
+    return (_SUM_OF_RECORDS if has_record_hash else _SUM_OF_TEXTS).format(values=values)
 
 
 def _value(column: str, type_oid: int) -> sql.Composed:

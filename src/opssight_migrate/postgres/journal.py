@@ -13,6 +13,7 @@ from datetime import datetime
 
 from opssight_migrate.model.errors import StaleRunError
 from opssight_migrate.model.events import LockTaken
+from opssight_migrate.postgres import audit_chain, ranges
 from opssight_migrate.postgres.session import Session
 
 SCHEMA = "opssight_migrate"
@@ -248,7 +249,8 @@ def last_run(session: Session) -> LastRun | None:
 
 def install(session: Session) -> None:
     """Make the journal, unless it is there."""
-    session.execute(_SCHEMA_OF_JOURNAL)
+    for schema in (_SCHEMA_OF_JOURNAL, audit_chain.SCHEMA, ranges.SCHEMA):
+        session.execute(schema)
 
 
 class Journal:
@@ -351,10 +353,11 @@ class Journal:
         context: Mapping[str, object],
     ) -> None:
         """Leave an audit row; it waits here while there is no ``audit_logs`` to hold it."""
+        audit_id = uuid.uuid4()
         self.session.execute(
             _AUDIT_ROW,
             {
-                "audit_id": uuid.uuid4(),
+                "audit_id": audit_id,
                 "run": self.run_id,
                 "operation": audit.operation,
                 "severity": audit.severity,
@@ -364,6 +367,7 @@ class Journal:
                 "context": json.dumps({"run_id": self.run_id, **context}),
             },
         )
+        audit_chain.link(self.session, audit_id)
         if self.session.scalar(_AUDIT_LOGS_EXIST):
             self.session.execute(_AUDIT_ROWS_WRITTEN)
 

@@ -153,6 +153,12 @@ class Session:
             if not self.connection.closed:
                 self.execute("RESET enable_seqscan")
 
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Hold one transaction that is rolled back at its end, however it ends."""
+        with translated(), self.connection.transaction(force_rollback=True):
+            yield
+
     def named(self, application_name: str) -> None:
         """Tell pg_stat_activity who we are; cut to the server's 63 bytes by the server."""
         self.execute("SELECT set_config('application_name', %s, false)", (application_name,))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opssight_migrate.postgres import ranges
+from opssight_migrate.postgres.ranges import Range
 from opssight_migrate.postgres.session import Session
 
 _KEPT = """
-INSERT INTO opssight_migrate.snapshots (run_id, table_name, columns, rows, digest, writes)
-VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO opssight_migrate.snapshots (run_id, table_name, columns, rows, digest, writes, deletes)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 _FIRST_OF_LINEAGE = """
 SELECT table_name, columns, rows, digest, writes
@@ -21,7 +23,7 @@ SELECT table_name, columns, rows, digest, writes
 """
 # A row that a batch of ours locked or updated counts as well; those tables are not compared.
 _WRITES = """
-SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del
+SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del, n_tup_del
   FROM pg_stat_user_tables WHERE schemaname = 'public'
 """
 _FLUSHED = "SELECT pg_stat_clear_snapshot()"
@@ -29,21 +31,28 @@ _FLUSHED = "SELECT pg_stat_clear_snapshot()"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One table as it was. ``writes`` is the server's count of rows written since its reset."""
+    """One table as it was. ``writes`` is the server's count of rows written since its reset.
+
+    ``deletes`` counts those of them that were deletions, ``ranges`` are kept for ``verify``.
+    """
 
     table: str
     columns: tuple[str, ...]
     rows: int
     digest: str
     writes: int
+    deletes: int | None = None
+    ranges: tuple[Range, ...] = ()
 
 
 def keep(session: Session, run_id: str, snapshots: Sequence[Snapshot]) -> None:
     """Write the snapshot of a run, whole or not at all."""
     with session.writing():
         for one in snapshots:
-            values = (run_id, one.table, list(one.columns), one.rows, one.digest, one.writes)
+            written = (one.writes, one.deletes)
+            values = (run_id, one.table, list(one.columns), one.rows, one.digest, *written)
             session.execute(_KEPT, values)
+            ranges.keep(session, run_id, one.table, one.ranges)
 
 
 def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
@@ -61,4 +70,10 @@ def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
 def writes_by_table(session: Session) -> dict[str, int]:
     """Return how many rows of each table were ever written, as the statistics know by now."""
     session.execute(_FLUSHED)
-    return {table: int(count) for table, count in session.rows(_WRITES)}
+    return {table: int(count) for table, count, _ in session.rows(_WRITES)}
+
+
+def deletes_by_table(session: Session) -> dict[str, int]:
+    """Return how many of those were deletions."""
+    session.execute(_FLUSHED)
+    return {table: int(count) for table, _, count in session.rows(_WRITES)}

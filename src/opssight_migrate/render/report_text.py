@@ -40,6 +40,7 @@ def summary_lines(
         lines += [visible(sentence) for sentence in report.announcements]
     lines += [_check(check) for check in report.checks]
     lines += _diagnostics(report, heard)
+    lines += _mending(report)
     if report.proof is not None:
         lines.append(visible(report.proof.sentence))
     if report.lost is not None:
@@ -127,7 +128,8 @@ def _rows(step: ReportStep) -> str:
 
 def _check(check: CheckResult) -> str:
     found = f", {counted(check.findings, 'finding')}" if check.findings else ""
-    return visible(f"  {_CHECK[check.status]:7}  {check.id}  {check.title}{found}")
+    why = f": {check.reason}" if check.reason else ""
+    return visible(f"  {_CHECK[check.status]:7}  {check.id}  {check.title}{found}{why}")
 
 
 def _diagnostics(report: Report, heard: Collection[str]) -> list[str]:
@@ -137,6 +139,15 @@ def _diagnostics(report: Report, heard: Collection[str]) -> list[str]:
         if is_result and found.message not in heard:
             lines += finding_lines(found)
     return lines
+
+
+def _mending(report: Report) -> list[str]:
+    """Return the SQL that would mend what was found, to be read before anybody runs it."""
+    statements = [line for d in report.diagnostics if d.sql for line in d.sql.splitlines()]
+    if not statements:
+        return []
+    told = "-- what would mend these differences; nothing of it was run"
+    return [told, *(visible(line) for line in dict.fromkeys(statements))]
 
 
 def _shims(report: Report) -> list[str]:

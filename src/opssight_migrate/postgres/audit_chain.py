@@ -1,0 +1,82 @@
+"""The audit rows of the journal as a chain: each holds its own digest and that of all before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from opssight_migrate.postgres.session import Session
+
+SCHEMA = """
+ALTER TABLE opssight_migrate.audit_rows
+    ADD COLUMN IF NOT EXISTS digest text, ADD COLUMN IF NOT EXISTS chain text;
+"""
+# The time as a number, so that no session's time zone is part of it.
+_DIGEST = sql.SQL("""
+encode(sha256(convert_to(jsonb_build_array(
+    a.audit_id, a.run_id, extract(epoch FROM a.at)::text, a.operation, a.severity, a.table_name,
+    a.record_id, a.description, a.context)::text, 'UTF8')), 'hex')
+""")
+_LINK = sql.SQL("""
+WITH own AS (
+    SELECT a.id, {digest} AS digest,
+           (SELECT b.chain FROM opssight_migrate.audit_rows AS b
+             WHERE b.id < a.id ORDER BY b.id DESC LIMIT 1) AS before
+      FROM opssight_migrate.audit_rows AS a
+     WHERE a.audit_id = %s
+)
+UPDATE opssight_migrate.audit_rows AS a
+   SET digest = own.digest,
+       chain = encode(sha256(convert_to(coalesce(own.before, '') || own.digest, 'UTF8')), 'hex')
+  FROM own WHERE a.id = own.id
+""").format(digest=_DIGEST)
+_BROKEN = sql.SQL("""
+WITH linked AS (
+    SELECT a.id, a.audit_id, a.digest, a.chain, {digest} AS actual,
+           lag(a.chain) OVER (ORDER BY a.id) AS before, lag(a.id) OVER (ORDER BY a.id) AS previous
+      FROM opssight_migrate.audit_rows AS a
+)
+SELECT CASE WHEN digest IS DISTINCT FROM actual THEN 'edited' ELSE 'removed' END,
+       id, audit_id::text, coalesce(previous, 0)
+  FROM linked
+ WHERE digest IS DISTINCT FROM actual
+    OR chain IS DISTINCT FROM
+       encode(sha256(convert_to(coalesce(before, '') || digest, 'UTF8')), 'hex')
+ ORDER BY id
+""").format(digest=_DIGEST)
+_IS_CHAINED = """
+SELECT EXISTS (SELECT FROM pg_attribute
+                WHERE attrelid = to_regclass('opssight_migrate.audit_rows') AND attname = 'chain')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A row whose content is not what its digest says, or before which rows are missing.
+
+    ``after`` is the number of the last row before the gap.
+    """
+
+    was: str
+    number: int
+    audit_id: str
+    after: int
+
+
+def link(session: Session, audit_id: object) -> None:
+    """Tie the newest row to the chain; in the transaction that wrote it."""
+    session.execute(_LINK, (audit_id,))
+
+
+def is_kept(session: Session) -> bool:
+    """Tell whether this database's journal has a chain at all."""
+    return bool(session.scalar(_IS_CHAINED))
+
+
+def broken(session: Session) -> list[Broken]:
+    """Return where the chain does not hold."""
+    return [
+        Broken(was=was, number=number, audit_id=audit_id, after=after)
+        for was, number, audit_id, after in session.rows(_BROKEN)
+    ]

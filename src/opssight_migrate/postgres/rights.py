@@ -1,0 +1,77 @@
+"""What each user may do by ``users.role_id``, and by the assignment that replaces it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opssight_migrate.postgres.session import Session
+
+# Roles are few and users many: users are counted by the pair of their roles, and only the
+# permissions of each pair are compared.
+_CHANGED = """
+WITH pairs AS (
+    SELECT u.role_id AS old, r.role_id AS new, count(*) AS users,
+           (array_agg(u.id::text ORDER BY u.id))[1:5] AS keys
+      FROM users AS u
+      JOIN user_roles AS r ON r.user_id = u.id AND r.organization_id = u.organization_id
+     WHERE u.role_id IS NOT NULL
+     GROUP BY 1, 2
+), granted AS (
+    SELECT g.role_id, p.name::text AS permission
+      FROM role_permissions AS g
+      JOIN roles AS r ON r.id = g.role_id AND r.is_active
+      JOIN permissions AS p ON p.id = g.permission_id AND p.is_active
+)
+SELECT users, keys,
+       ARRAY(SELECT permission FROM granted WHERE role_id = new
+             EXCEPT SELECT permission FROM granted WHERE role_id = old ORDER BY 1),
+       ARRAY(SELECT permission FROM granted WHERE role_id = old
+             EXCEPT SELECT permission FROM granted WHERE role_id = new ORDER BY 1)
+  FROM pairs
+ WHERE old <> new
+"""
+# Those without a role are given what the configuration says; what we gave carries our note.
+_UNANNOUNCED = """
+SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5], array_agg(DISTINCT o.name::text)
+  FROM users AS u
+  JOIN user_roles AS r ON r.user_id = u.id AND r.organization_id = u.organization_id
+  JOIN roles AS o ON o.id = r.role_id
+ WHERE u.role_id IS NULL AND r.notes LIKE 'opssight-migrate: %%'
+   AND o.name::text <> CASE WHEN r.notes LIKE '%%superuser%%'
+                            THEN 'SUPER_ADMIN' ELSE %s END
+"""
+_COMPARED = """
+SELECT count(*) FROM users AS u
+  JOIN user_roles AS r ON r.user_id = u.id AND r.organization_id = u.organization_id
+ WHERE u.role_id IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Users who may do something else now than by their old role."""
+
+    users: int
+    keys: tuple[str, ...]
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def changes(session: Session) -> list[Change]:
+    """Return who gained or lost a permission; users whose permissions are equal are not named."""
+    return [
+        Change(users=users, keys=tuple(keys), gained=tuple(gained), lost=tuple(lost))
+        for users, keys, gained, lost in session.rows(_CHANGED)
+        if gained or lost
+    ]
+
+
+def unannounced(session: Session, default_role: str) -> tuple[int, tuple[str, ...], list[str]]:
+    """Count the users without a role whom we gave another one than the configured."""
+    users, keys, labels = session.rows(_UNANNOUNCED, (default_role,))[0]
+    return int(users), tuple(keys or ()), list(labels or ())
+
+
+def compared(session: Session) -> int:
+    """Count the users who had a role before, and so permissions to compare."""
+    return int(session.scalar(_COMPARED))

@@ -1,0 +1,126 @@
+"""Each planted fault of mutations.toml is found by the right checks, by name; nothing else fires.
+
+Add a fault by adding a table to the file: ``sql`` plants it into a correct database of three
+organizations, ``finds`` says which checks must find it and what each must name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.conftest import DatabaseAt, NewDatabase, run_on
+
+from opssight_migrate.checks import CHECKS
+from opssight_migrate.checks.base import CheckContext
+from opssight_migrate.engine import checker
+from opssight_migrate.engine.checker import Outcome
+from opssight_migrate.model.plan import Finding, Severity
+from opssight_migrate.opssight.revisions import AUDIT
+from opssight_migrate.postgres.cluster import Cluster
+from opssight_migrate.postgres.session import Session
+
+DATA = Path(__file__).parents[1] / "data"
+MUTATIONS: list[dict[str, Any]] = tomllib.loads((DATA / "mutations.toml").read_text())["mutation"]
+PEOPLED = "template_of_three_organizations"
+# The statistics know of it at once, and not when the session has been idle for ten seconds.
+_COUNTED = "; SELECT pg_stat_force_next_flush()"
+# What an operator or OpsSight does every day; none of it is a fault.
+HARMLESS = {
+    "untouched": "",
+    "analyzed": "ANALYZE",
+    "rewritten": "VACUUM FULL",
+    "reindexed": "REINDEX SCHEMA public",
+    "clustered": "CLUSTER users USING users_pkey",
+    "written by OpsSight": (DATA / "legal_writes.sql").read_text(),
+}
+
+
+@pytest.fixture(scope="session")
+def peopled_template(server: Cluster, migrated_template: str) -> str:
+    """A template database of three organizations, each with people and things of its own."""
+    run_on(
+        server,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(PEOPLED), sql.Identifier(migrated_template)
+        ),
+    )
+    with psycopg.connect(server.conninfo(PEOPLED), autocommit=True) as connection:
+        connection.execute((DATA / "organizations.sql").read_bytes())
+        # In a copy the server counts from nought; the snapshot must have done so too.
+        connection.execute("UPDATE opssight_migrate.snapshots SET writes = 0, deletes = 0")
+    return PEOPLED
+
+
+@pytest.fixture
+def peopled(
+    new_database: NewDatabase, peopled_template: str, opened: Callable[[str], Session]
+) -> Session:
+    """A session on a fresh copy of the database of three organizations."""
+    return opened(new_database(peopled_template))
+
+
+def outcomes(session: Session) -> Iterator[Outcome]:
+    """Ask every check there is."""
+    return checker.run_checks(CHECKS, CheckContext(session=session))
+
+
+def faults(session: Session) -> list[Finding]:
+    """Return what all checks together find wrong."""
+    return [
+        finding
+        for outcome in outcomes(session)
+        for finding in outcome.findings
+        if finding.severity is not Severity.NOTE
+    ]
+
+
+def told(finding: Finding) -> str:
+    """Return all that a finding says, in one line."""
+    return f"{finding.message} | {finding.where} | {', '.join(finding.keys)}"
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation["name"])
+def test_a_planted_fault_is_found_by_name_and_nothing_else_is(
+    peopled: Session,
+    database_at: DatabaseAt,
+    opened: Callable[[str], Session],
+    mutation: dict[str, Any],
+) -> None:
+    revision = mutation.get("revision", AUDIT)
+    session = peopled if revision == AUDIT else opened(database_at(revision))
+    session.execute(sql.SQL(mutation["sql"] + _COUNTED))
+
+    found = faults(session)
+
+    assert {one.check_id for one in found} == set(mutation["finds"]), [
+        (one.check_id, told(one)) for one in found
+    ]
+    for check_id, name in mutation["finds"].items():
+        said = [told(one) for one in found if one.check_id == check_id]
+        assert any(name in one for one in said), (name, said)
+
+
+@pytest.mark.parametrize("deed", HARMLESS)
+def test_a_correct_database_of_three_organizations_has_no_fault(
+    peopled: Session, deed: str
+) -> None:
+    if HARMLESS[deed]:
+        peopled.execute(sql.SQL(HARMLESS[deed]))
+
+    assert [(one.check_id, told(one)) for one in faults(peopled)] == []
+
+
+def test_there_are_sixty_faults_with_a_name_each_and_every_check_has_one() -> None:
+    names = [mutation["name"] for mutation in MUTATIONS]
+    caught = {check_id for mutation in MUTATIONS for check_id in mutation["finds"]}
+    # These only note, need TimescaleDB, or write.
+    elsewhere = {"json-texts-parse", "time-series-are-hypertables", "audit-log-takes-rows"}
+
+    assert len(names) == len(set(names)) >= 60
+    assert caught == {check.id for check in CHECKS} - elsewhere
