@@ -9,6 +9,7 @@ from opssight_migrate.model.report import ReportStep
 from opssight_migrate.render.phrases import duration
 
 _WIDTH = 1000.0
+_SECOND_MS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,11 @@ def bars(steps: Sequence[ReportStep]) -> list[Bar]:
     ]
 
 
+def time_taken(ms: int) -> str:
+    """Return a time as people read it, and below a second in milliseconds."""
+    return f"{ms} ms" if ms < _SECOND_MS else duration(ms / _SECOND_MS)
+
+
 def _took(step: ReportStep) -> int:
     return step.duration_ms or 0
 
@@ -56,9 +62,9 @@ def _waited(step: ReportStep) -> int:
 
 
 def _said(step: ReportStep) -> str:
-    text = duration(_took(step) / 1000)
+    text = time_taken(_took(step))
     if waited := _waited(step):
         text += f", {waited:,} ms of it for locks"
     if (forecast := _forecast(step)) is not None:
-        text += f"; forecast {duration(forecast / 1000)}"
+        text += f"; forecast {time_taken(forecast)}"
     return text

@@ -7,8 +7,8 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from opssight_migrate.model.report import Diagnostic, Report
-from opssight_migrate.render.chart import bars
-from opssight_migrate.render.phrases import counted, duration
+from opssight_migrate.render.chart import bars, time_taken
+from opssight_migrate.render.phrases import counted
 from opssight_migrate.render.visible import visible
 
 _GOOD = {"ok", "nothing_to_do"}
@@ -71,7 +71,7 @@ def _template() -> Template:
     )
     environment.filters |= {
         "seen": visible,
-        "took": lambda ms: "-" if ms is None else duration(ms / 1000),
+        "took": lambda ms: "-" if ms is None else time_taken(ms),
         "many": lambda number: "-" if number is None else f"{number:,}",
     }
     return environment.get_template("report.html.j2")
