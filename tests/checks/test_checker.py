@@ -106,6 +106,19 @@ def test_every_check_passes_on_a_migrated_database(migrated: Session) -> None:
     assert set(skipped) <= {"json-texts-parse"}
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_a_check_takes_no_lock_above_access_share(migrated: Session, check: Check) -> None:
+    modes = "SELECT DISTINCT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation > 0"
+    ctx = CheckContext(session=migrated)
+
+    with migrated.reading():
+        if check.skipped(ctx) is None:
+            list(check.run(ctx))
+        held = {mode for (mode,) in migrated.rows(modes)}
+
+    assert held == {"AccessShareLock"}
+
+
 def test_a_check_of_a_later_revision_is_skipped(
     database_at: DatabaseAt, opened: Callable[[str], Session]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import DetailedExitcodeOption, Shared, with_shared
+from opssight_migrate.cli.options import DetailedExitcodeOption, ReportOption, Shared, with_shared
 from opssight_migrate.model.errors import UsageError
 from opssight_migrate.model.plan import Obstacle
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
@@ -64,6 +64,7 @@ def migrate(
     allow: AllowOption = None,
     terminate_idle_in_transaction: TerminateOption = False,
     detailed_exitcode: DetailedExitcodeOption = False,
+    report: ReportOption = None,
 ) -> None:
     """Take the database to the multi-tenant schema, with its data, and prove that nothing is lost.
 
@@ -74,6 +75,7 @@ def migrate(
     """
     _refuse_unknown(to, allow or [])
     from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
+    from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
     def work(stage: Stage) -> Report:
@@ -95,13 +97,20 @@ def migrate(
             ends_sleepers=terminate_idle_in_transaction,
             argv_hint=stage.hint,
         )
-        report = command.migrate(
+        ended = command.migrate(
             stage.settings, stage.profile, request, confirm=ask, emit=stage.emit
         )
-        return with_pending(report) if dry_run and detailed_exitcode else report
+        return with_pending(ended) if dry_run and detailed_exitcode else ended
 
     log_prefix = None if dry_run else "migration"
-    Stage(shared, "migrate", log_prefix=log_prefix, shows_plan=True, dry_run=dry_run).perform(work)
+    Stage(
+        shared,
+        "migrate",
+        log_prefix=log_prefix,
+        shows_plan=True,
+        dry_run=dry_run,
+        side_files=SideFiles(html=report),
+    ).perform(work)
 
 
 def _refuse_unknown(to: str | None, allow: list[str]) -> None:

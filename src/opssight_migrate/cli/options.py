@@ -14,7 +14,7 @@ import typer
 
 from opssight_migrate.cli import completion
 
-Output = Literal["text", "json", "jsonl"]
+Output = Literal["text", "json", "jsonl", "github"]
 Color = Literal["auto", "always", "never"]
 Progress = Literal["auto", "bar", "plain", "none"]
 
@@ -70,12 +70,19 @@ OutputOption = Annotated[
         "--output",
         "-o",
         envvar="OPSSIGHT_OUTPUT",
-        help="Write text, one JSON document, or events as JSON lines and then the document.",
+        help="Write text, one JSON document, events as JSON lines and then the document,"
+        " or annotations for GitHub.",
     ),
 ]
 OutputFileOption = Annotated[
     Path | None,
     typer.Option("--output-file", metavar="FILE", help="Write the result here, not to stdout."),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Also write the report as one HTML file without scripts."
+    ),
 ]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Tell notes, statements and where values come from.")

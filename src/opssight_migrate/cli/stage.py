@@ -15,10 +15,12 @@ from opssight_migrate import settings as configuration
 from opssight_migrate.cli import failures
 from opssight_migrate.cli.destination import Destination, painted, tell, wants_color
 from opssight_migrate.cli.options import Shared
+from opssight_migrate.cli.side_files import SideFiles
 from opssight_migrate.model.errors import ExitCode, Touched
 from opssight_migrate.model.events import Event, Noted, PlanMade, RunStarted
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Artifact, Environment, Report, utc_now
+from opssight_migrate.render.annotations import annotation_lines
 from opssight_migrate.render.console import ConsoleProgress
 from opssight_migrate.render.fanout import Fanout
 from opssight_migrate.render.jsonl import JsonLines, report_json
@@ -52,8 +54,10 @@ class Stage:
         log_prefix: str | None = None,
         shows_plan: bool = False,
         dry_run: bool = False,
+        side_files: SideFiles | None = None,
     ) -> None:
         self.shared = shared
+        self._side_files = side_files or SideFiles()
         self.command = command
         self.dry_run = dry_run
         self._log_prefix = log_prefix
@@ -86,13 +90,14 @@ class Stage:
         """
         try:
             self._result = Destination.open(self.shared.output_file)
+            self._side_files.open()
             self._open()
             report = work(self)
         except (Exception, KeyboardInterrupt) as error:
             report = self._failed(error)
         finally:
             self._progress.close()
-        report = self._with_log(report)
+        report = self._side_files.write(self._with_log(report))
         self._show(report, page if report.exit_code == 0 else None)
         self._result.close()
         raise typer.Exit(report.exit_code)
@@ -206,6 +211,8 @@ class Stage:
             self._result.write([report.to_json()])
         elif self.shared.output == "jsonl":
             self._result.write([report_json(report)])
+        elif self.shared.output == "github":
+            self._result.write(annotation_lines(report))
         elif self._is_text and page is not None:
             self._write(page(report))
         elif self._is_text and (self._profile is not None or not report.diagnostics):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import Shared, with_shared
+from opssight_migrate.cli.options import ReportOption, Shared, with_shared
 from opssight_migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ ProbeOption = Annotated[
 ShowSqlOption = Annotated[
     bool, typer.Option("--show-sql", help="Print the SQL that would mend a finding; run none.")
 ]
+JunitOption = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML."),
+]
 ListOption = Annotated[
     bool, typer.Option("--list", help="List the checks, and connect to nothing.")
 ]
@@ -49,6 +54,8 @@ def verify(
     only: OnlyOption = None,
     probe: ProbeOption = False,
     show_sql: ShowSqlOption = False,
+    report: ReportOption = None,
+    junit: JunitOption = None,
     list_checks: ListOption = False,
 ) -> None:
     """Check that the database is what it should be, and change nothing.
@@ -58,6 +65,7 @@ def verify(
       opssight-migrate verify -e staging
       opssight-migrate verify -e staging -t tenancy -t rbac
     """
+    from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage
 
     def work(stage: Stage) -> Report:
@@ -75,7 +83,12 @@ def verify(
             return _listing(command.listed(request))
         return command.verify(stage.settings, stage.profile, request, emit=stage.emit)
 
-    stage = Stage(shared, "verify", log_prefix=None if list_checks else "migration_test")
+    stage = Stage(
+        shared,
+        "verify",
+        log_prefix=None if list_checks else "migration_test",
+        side_files=SideFiles(html=report, junit=junit),
+    )
     stage.perform(work, page=_list_page if list_checks else None)
 
 

@@ -14,8 +14,19 @@ from opssight_migrate.engine.checker import Outcome
 from opssight_migrate.model.errors import ExitCode, UsageError
 from opssight_migrate.model.events import Emit, Event
 from opssight_migrate.model.plan import Severity
-from opssight_migrate.model.report import CheckResult, Next, Report
-from opssight_migrate.postgres import catalog, connect, reader, standing
+from opssight_migrate.model.report import (
+    CheckResult,
+    ForecastTime,
+    LastRun,
+    LockReceipt,
+    Next,
+    Report,
+    ReportStep,
+    Rows,
+)
+from opssight_migrate.postgres import catalog, connect, journal, reader, standing, step_times
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.step_times import StepTime
 from opssight_migrate.settings import Profile, Settings
 
 ALL = "all"
@@ -61,6 +72,7 @@ def verify(
             with session.reading():
                 draft.revision_to = catalog.current_revision(session)
                 draft.shims = standing.shims_standing(reader.read_catalogue(session))
+                draft.last_run = _last_run(session)
             ctx = CheckContext(
                 session=session,
                 time_series=profile.time_series,
@@ -73,6 +85,40 @@ def verify(
             draft.status = "findings"
             draft.next.append(_see("status", request, "see what a run would do about it"))
     return draft.report()
+
+
+def _last_run(session: Session) -> LastRun | None:
+    last = journal.last_run(session)
+    if last is None:
+        return None
+    return LastRun(
+        id=last.id,
+        command=last.command,
+        status=last.status,
+        started_at=last.started_at,
+        finished_at=last.finished_at,
+        error=last.error,
+        steps=tuple(_step(one) for one in step_times.of_the_newest_run(session)),
+    )
+
+
+def _step(one: StepTime) -> ReportStep:
+    forecast = None
+    if one.forecast_ms:
+        forecast = ForecastTime(p50_ms=one.forecast_ms, p90_ms=one.forecast_ms)
+    return ReportStep(
+        id=one.step_id,
+        title=one.step_id,
+        kind="schema" if one.kind == "schema" else "data",
+        status="done" if one.status == "done" else "failed",
+        duration_ms=one.took_ms,
+        forecast=forecast,
+        rows=None if one.rows is None else Rows(done=one.rows, total=one.rows, exact=True),
+        locks=tuple(
+            LockReceipt(relation=relation, mode=mode, waited_ms=waited, held_ms=held)
+            for relation, mode, waited, held in one.locks
+        ),
+    )
 
 
 def _see(verb: str, request: VerifyRequest, why: str) -> Next:

@@ -185,7 +185,7 @@ class Lost(_Part):
 
 
 class LastRun(_Part):
-    """The newest run in the journal, as ``status`` tells it."""
+    """The newest run in the journal, as ``status`` tells it; ``steps`` only in ``verify``."""
 
     id: str
     command: str
@@ -193,6 +193,7 @@ class LastRun(_Part):
     started_at: datetime
     finished_at: datetime | None
     error: str | None
+    steps: tuple[ReportStep, ...] = ()
 
 
 class Report(_Part):

@@ -11,6 +11,17 @@ from opssight_migrate.postgres.session import Session
 SCHEMA = """
 ALTER TABLE opssight_migrate.audit_rows
     ADD COLUMN IF NOT EXISTS digest text, ADD COLUMN IF NOT EXISTS chain text;
+CREATE TABLE IF NOT EXISTS opssight_migrate.audit_forgotten (
+    id bigint PRIMARY KEY,
+    audit_id uuid NOT NULL,
+    digest text,
+    chain text
+);
+"""
+# What cleanup takes out of the journal leaves its link behind, and the chain holds.
+_FORGOTTEN = """
+INSERT INTO opssight_migrate.audit_forgotten (id, audit_id, digest, chain)
+SELECT id, audit_id, digest, chain FROM opssight_migrate.audit_rows WHERE run_id = %s
 """
 # The time as a number, so that no session's time zone is part of it.
 _DIGEST = sql.SQL("""
@@ -21,7 +32,9 @@ encode(sha256(convert_to(jsonb_build_array(
 _LINK = sql.SQL("""
 WITH own AS (
     SELECT a.id, {digest} AS digest,
-           (SELECT b.chain FROM opssight_migrate.audit_rows AS b
+           (SELECT b.chain
+              FROM (SELECT id, chain FROM opssight_migrate.audit_rows
+                    UNION ALL SELECT id, chain FROM opssight_migrate.audit_forgotten) AS b
              WHERE b.id < a.id ORDER BY b.id DESC LIMIT 1) AS before
       FROM opssight_migrate.audit_rows AS a
      WHERE a.audit_id = %s
@@ -32,10 +45,16 @@ UPDATE opssight_migrate.audit_rows AS a
   FROM own WHERE a.id = own.id
 """).format(digest=_DIGEST)
 _BROKEN = sql.SQL("""
-WITH linked AS (
-    SELECT a.id, a.audit_id, a.digest, a.chain, {digest} AS actual,
-           lag(a.chain) OVER (ORDER BY a.id) AS before, lag(a.id) OVER (ORDER BY a.id) AS previous
+WITH every AS (
+    SELECT a.id, a.audit_id, a.digest, a.chain, {digest} AS actual
       FROM opssight_migrate.audit_rows AS a
+    UNION ALL
+    SELECT f.id, f.audit_id, f.digest, f.chain, f.digest
+      FROM opssight_migrate.audit_forgotten AS f
+), linked AS (
+    SELECT e.*, lag(e.chain) OVER (ORDER BY e.id) AS before,
+           lag(e.id) OVER (ORDER BY e.id) AS previous
+      FROM every AS e
 )
 SELECT CASE WHEN digest IS DISTINCT FROM actual THEN 'edited' ELSE 'removed' END,
        id, audit_id::text, coalesce(previous, 0)
@@ -46,8 +65,7 @@ SELECT CASE WHEN digest IS DISTINCT FROM actual THEN 'edited' ELSE 'removed' END
  ORDER BY id
 """).format(digest=_DIGEST)
 _IS_CHAINED = """
-SELECT EXISTS (SELECT FROM pg_attribute
-                WHERE attrelid = to_regclass('opssight_migrate.audit_rows') AND attname = 'chain')
+SELECT to_regclass('opssight_migrate.audit_forgotten') IS NOT NULL
 """
 
 
@@ -67,6 +85,11 @@ class Broken:
 def link(session: Session, audit_id: object) -> None:
     """Tie the newest row to the chain; in the transaction that wrote it."""
     session.execute(_LINK, (audit_id,))
+
+
+def forget(session: Session, run_id: str) -> None:
+    """Keep the links of a run's rows, which are about to be taken out; same transaction."""
+    session.execute(_FORGOTTEN, (run_id,))
 
 
 def is_kept(session: Session) -> bool:

@@ -11,7 +11,7 @@ from psycopg import sql
 from opssight_migrate.opssight import shims
 from opssight_migrate.opssight.goings import golden_names
 from opssight_migrate.opssight.revisions import REVISIONS
-from opssight_migrate.postgres import journal
+from opssight_migrate.postgres import audit_chain, journal
 from opssight_migrate.postgres.rehearsal import PREFIX as REHEARSAL
 from opssight_migrate.postgres.session import Session
 
@@ -39,7 +39,7 @@ SELECT r.id, coalesce(r.finished_at, r.started_at),
 """
 _FORGET: tuple[sql.Composed, ...] = tuple(
     sql.SQL("DELETE FROM opssight_migrate.{} WHERE run_id = %s").format(sql.Identifier(table))
-    for table in ("batches", "lock_receipts", "steps", "snapshots", "audit_rows")
+    for table in ("batches", "lock_receipts", "steps", "snapshot_ranges", "snapshots", "audit_rows")
 )
 _FORGET_RUN = "DELETE FROM opssight_migrate.runs WHERE id = %s"
 
@@ -94,6 +94,7 @@ def past_runs(session: Session, environment: str) -> tuple[PastRun, ...]:
 
 def forget_run(session: Session, run_id: str) -> None:
     """Take a run out of the journal, in the caller's transaction."""
+    audit_chain.forget(session, run_id)
     for statement in _FORGET:
         session.execute(statement, (run_id,))
     session.execute(_FORGET_RUN, (run_id,))

@@ -1,0 +1,77 @@
+"""The report as one HTML file: no script, nothing from elsewhere, and every text escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from opssight_migrate.model.report import Diagnostic, Report
+from opssight_migrate.render.chart import bars, time_taken
+from opssight_migrate.render.phrases import counted
+from opssight_migrate.render.visible import visible
+
+_GOOD = {"ok", "nothing_to_do"}
+_VERDICTS = {
+    "ok": "Everything is as it should be",
+    "nothing_to_do": "There was nothing to do",
+    "pending": "There is something to do",
+    "findings": "Something is wrong",
+    "refused": "Refused: nothing was begun",
+    "failed": "Failed",
+    "rolled_back": "Failed, and everything of this run was undone",
+    "partial": "Stopped on the way; it can go on",
+    "interrupted": "Interrupted; it can go on",
+}
+
+
+def page(report: Report) -> str:
+    """Return the whole document."""
+    last = report.last_run
+    ran = any(step.duration_ms is not None for step in report.steps)
+    steps = report.steps if ran else (last.steps if last else ())
+    bad = [one for one in report.diagnostics if one.severity != "note"]
+    return _template().render(
+        report=report,
+        good=report.status in _GOOD and not (report.command == "verify" and bad),
+        verdict=_verdict(report),
+        bad=bad,
+        notes=[one for one in report.diagnostics if one.severity == "note"],
+        mending=_mending(report.diagnostics),
+        steps=steps,
+        steps_of=None if ran or last is None else last,
+        bars=bars(steps),
+    )
+
+
+def _verdict(report: Report) -> str:
+    if report.status == "findings":
+        failed = [check for check in report.checks if check.status == "failed"]
+        found = sum(check.findings for check in failed)
+        asked = sum(1 for check in report.checks if check.status != "skipped")
+        return f"{counted(found, 'finding')} in {len(failed)} of {asked} checks"
+    if report.status == "ok" and report.command != "verify":
+        return f"{report.command}: done"
+    return _VERDICTS[report.status]
+
+
+def _mending(diagnostics: tuple[Diagnostic, ...]) -> str:
+    statements = [line for one in diagnostics if one.sql for line in one.sql.splitlines()]
+    return "\n".join(dict.fromkeys(map(visible, statements)))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("opssight_migrate.render", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "seen": visible,
+        "took": lambda ms: "-" if ms is None else time_taken(ms),
+        "many": lambda number: "-" if number is None else f"{number:,}",
+    }
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,172 @@
+"""The HTML report: one file that needs nothing else, with every text as text."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from opssight_migrate.model.report import (
+    CheckResult,
+    Database,
+    Diagnostic,
+    Environment,
+    ForecastTime,
+    LastRun,
+    LockReceipt,
+    Proof,
+    Report,
+    ReportStep,
+    Revision,
+    Rows,
+    utc_now,
+)
+from opssight_migrate.render import html
+from opssight_migrate.render.chart import bars
+
+HOSTILE = "<script>alert(1)</script> [red] \x1b[31m ' \" & " + "long-name-" * 60
+
+
+def step(name: str = "assign-roles", took_ms: int | None = 1_500) -> ReportStep:
+    return ReportStep(
+        id=name,
+        title=HOSTILE,
+        kind="data",
+        status="done",
+        duration_ms=took_ms,
+        forecast=ForecastTime(p50_ms=1_000, p90_ms=2_000),
+        rows=Rows(done=240_113, total=240_113, exact=True),
+        locks=(LockReceipt(relation="users", mode="ACCESS EXCLUSIVE", waited_ms=300, held_ms=4),),
+    )
+
+
+def report(**changes: object) -> Report:
+    values: dict[str, object] = {
+        "tool": HOSTILE,
+        "command": "verify",
+        "status": "findings",
+        "exit_code": 1,
+        "started_at": utc_now(),
+        "duration_ms": 2_345,
+        "environment": Environment(
+            name=HOSTILE,
+            protected=True,
+            database=Database(
+                host=HOSTILE,
+                port=5432,
+                name=HOSTILE,
+                user=HOSTILE,
+                server_version="18.1",
+                timescaledb=None,
+                system_identifier="7",
+            ),
+        ),
+        "revision": Revision.model_validate({"from": "a", "to": "b", "head": "c"}),
+        "proof": Proof(tables=22, rows=5, identical=True, sentence=HOSTILE),
+        "shims": (HOSTILE,),
+        "last_run": LastRun(
+            id=HOSTILE,
+            command="migrate",
+            status="ok",
+            started_at=utc_now(),
+            finished_at=utc_now(),
+            error=None,
+            steps=(step(), step(HOSTILE)),
+        ),
+        "checks": (
+            CheckResult(id="x", title=HOSTILE, category="schema", status="failed", findings=2),
+            CheckResult(
+                id="y", title="y", category="audit", status="skipped", findings=0, reason=HOSTILE
+            ),
+        ),
+        "diagnostics": (
+            Diagnostic(
+                code="x",
+                severity="error",
+                message=HOSTILE,
+                hint=HOSTILE,
+                location=HOSTILE,
+                rows=7,
+                keys=(HOSTILE,),
+                sql=HOSTILE,
+            ),
+            Diagnostic(code="x", severity="note", message=HOSTILE, keys=(HOSTILE,), rows=1),
+        ),
+    }
+    return Report.model_validate(values | changes)
+
+
+class Elements(HTMLParser):
+    """Takes down what elements a page has, and where they point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+
+def test_hostile_text_is_text_wherever_it_stands() -> None:
+    page = html.page(report())
+    found = Elements()
+    found.feed(page)
+
+    assert "script" not in found.names
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt; [red]") >= 15
+    assert "\x1b" not in page
+
+
+def test_it_loads_nothing_from_anywhere() -> None:
+    page = html.page(report())
+    found = Elements()
+    found.feed(page)
+
+    assert {"img", "link", "iframe", "a", "form"} & set(found.names) == set()
+    assert not [name for name, _ in found.attributes if name in ("src", "href", "style")]
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert "default-src 'none'" in page
+    assert not re.search(r"url\(|@import|https?://", page)
+
+
+def test_the_verdict_comes_first_and_says_how_much_is_wrong() -> None:
+    page = html.page(report())
+
+    assert page.index("2 findings in 1 of 1 checks") < page.index("<h2>")
+    assert '<div class="verdict">' in page
+
+
+def test_a_good_report_says_so_and_has_no_findings() -> None:
+    page = html.page(report(status="ok", exit_code=0, checks=(), diagnostics=()))
+
+    assert "<h1>Everything is as it should be</h1>" in page
+    assert '<div class="verdict good">' in page
+    assert "What was found" not in page
+
+
+def test_a_report_of_nothing_but_an_error_is_a_page_too() -> None:
+    told = (Diagnostic(code="OM201", severity="error", message="no", state="nothing was changed"),)
+    page = html.page(
+        report(
+            status="failed",
+            environment=None,
+            revision=None,
+            proof=None,
+            last_run=None,
+            checks=(),
+            diagnostics=told,
+        )
+    )
+
+    assert "<h1>Failed</h1>" in page
+    assert "nothing was changed" in page
+
+
+def test_a_bar_shows_time_wait_and_forecast_on_one_scale() -> None:
+    slow, quick = bars([step(took_ms=2_000), step("quick", took_ms=1)])
+
+    assert (slow.width, slow.waited, slow.forecast) == (1000, 150, 500)
+    assert quick.width == 2
+    assert "300 ms of it for locks" in slow.said
+    assert bars([step(took_ms=None)]) == []
