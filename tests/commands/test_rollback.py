@@ -12,6 +12,7 @@ from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.rollback import RollbackRequest, rollback
+from opssight_migrate.commands.status import status
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import (
     InterruptedRunError,
@@ -28,6 +29,7 @@ from opssight_migrate.opssight.tables import TABLES_AT_START
 from opssight_migrate.postgres import archive, digest, exclusive
 from opssight_migrate.postgres.digest import TableDigest
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Settings
 
 # As the new release writes: a second tenant with its own people, and rows in every new table.
@@ -550,6 +552,11 @@ def test_an_error_of_the_server_leaves_a_run_to_go_on_with(
 
     blocked = run(settings)
     assert blocked.exit_code == 7
+    assert f"to {START} stopped on the way" in error_of(blocked)[1]
+    seen = status(settings, settings.profile(None), emit=unheard)
+    assert [one.command for one in seen.next] == [
+        f"opssight-migrate rollback --to-revision {START}"
+    ]
     assert go_back(settings, RollbackRequest(to_revision=START)).status == "ok"
     assert catalogue_text(session) == golden_text(START)
 
@@ -559,3 +566,38 @@ def test_the_kinds_of_the_ledger_are_those_of_the_document() -> None:
 
     for kind in LossKind:
         assert LedgerLine(kind=kind.value, what="x").kind == kind.value
+
+
+def test_status_tells_of_archives_and_names_the_next_commands(
+    migrated: tuple[Settings, Session],
+) -> None:
+    settings, _ = migrated
+    up = status(settings, settings.profile(None), emit=unheard)
+    assert up.archives == up.retired == ()
+    assert [one.command for one in up.next] == [
+        "opssight-migrate verify",
+        "opssight-migrate cleanup --shims -n",
+        f"opssight-migrate rollback --to-revision {START} -n",
+    ]
+
+    assert go_back(settings, RollbackRequest(to_revision=START)).status == "ok"
+    down = status(settings, settings.profile(None), emit=unheard)
+
+    [kept] = down.archives
+    assert kept.startswith(archive.PREFIX)
+    assert "user_roles 200 rows" in kept
+    assert f"archive {kept}" in summary_lines(down)
+    assert [one.command for one in down.next] == ["opssight-migrate migrate -n"]
+
+
+def test_a_migration_names_cleanup_and_the_way_back(
+    database_at: DatabaseAt, settings_for: SettingsFor
+) -> None:
+    report = run(settings_for(database_at(START)))
+
+    assert [one.command for one in report.next] == [
+        "opssight-migrate verify",
+        "deploy the new OpsSight release",
+        "opssight-migrate cleanup --shims",
+        f"opssight-migrate rollback --to-revision {START}",
+    ]

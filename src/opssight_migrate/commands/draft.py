@@ -102,6 +102,8 @@ class Draft:
         self.revision_to: str | None = None
         self.is_undoing = False
         self.shims: tuple[str, ...] = ()
+        self.archives: tuple[str, ...] = ()
+        self.retired: tuple[str, ...] = ()
         self.proof: Proof | None = None
         self.lost: Lost | None = None
         self.last_run: LastRun | None = None
@@ -230,6 +232,8 @@ class Draft:
             announcements=plan.announcements if plan else (),
             kept=plan.kept if plan else (),
             shims=self.shims,
+            archives=self.archives,
+            retired=self.retired,
             losses=tuple(_line(one) for one in plan.losses) if plan else (),
             proof=self.proof,
             lost=self.lost,

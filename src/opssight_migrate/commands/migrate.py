@@ -203,7 +203,12 @@ class _Migration:
             )
         )
         if self.draft.shims:
-            self._next("status", f"lists the {len(self.draft.shims)} shims that stay for it")
+            self._next(
+                "cleanup --shims",
+                f"once the old one is gone: until then {len(self.draft.shims)} shims stay for it",
+            )
+        if plan.revision_from is not None and plan.revision_from != self.target:
+            self._next(f"rollback --to-revision {plan.revision_from}", "the way back, any time")
 
     def _undone(self, book: Journal, error: MigrateError) -> MigrateError:
         """Undo everything that the run did; return what that ended with."""

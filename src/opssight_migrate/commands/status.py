@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from humanize import naturalsize
+
 from opssight_migrate.commands import wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine import planner
+from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.model.events import Emit, Event, PlanMade
 from opssight_migrate.model.report import LastRun, Next, Report
-from opssight_migrate.postgres import journal, standing
+from opssight_migrate.opssight import revisions
+from opssight_migrate.postgres import archive, journal, leftovers, standing
 from opssight_migrate.settings import Profile, Settings
 
 
@@ -26,6 +32,12 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
         tell(PlanMade(plan=prospect.plan))
         draft.revision_to = prospect.plan.revision_from
         draft.shims = standing.shims_standing(prospect.catalogue)
+        with session.reading():
+            draft.archives = archive.sentences(session)
+            draft.retired = tuple(
+                f"{one.name}, {naturalsize(one.size_bytes)}"
+                for one in leftovers.retired_databases(session)
+            )
         last = journal.last_run(session)
         if last is not None:
             draft.last_run = LastRun(
@@ -39,8 +51,28 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
         for blocker in prospect.plan.blockers:
             draft.block(blocker)
         draft.status = "ok" if prospect.is_empty else "pending"
-        verb = "verify" if prospect.is_empty else "migrate -n"
-        why = "prove that all is well" if prospect.is_empty else "see the plan"
-        command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
-        draft.next.append(Next(command=command, why=why))
+        for verb, why in _following(prospect, draft.shims, last):
+            command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
+            draft.next.append(Next(command=command, why=why))
     return draft.report()
+
+
+def _following(
+    prospect: Prospect, shims: tuple[str, ...], last: journal.LastRun | None
+) -> Iterator[tuple[str, str]]:
+    """Say what may be typed next: what stopped on the way comes before all else."""
+    if (
+        last is not None
+        and last.command == "rollback"
+        and last.status not in ("ok", "superseded")
+        and revisions.is_published(last.revision_to)
+    ):
+        yield f"rollback --to-revision {last.revision_to}", "goes on from where it stopped"
+        return
+    if not prospect.is_empty:
+        yield "migrate -n", "see the plan"
+        return
+    yield "verify", "prove that all is well"
+    if shims:
+        yield "cleanup --shims -n", "once the old release is gone"
+        yield f"rollback --to-revision {revisions.START} -n", "the way back"

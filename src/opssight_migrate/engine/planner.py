@@ -11,7 +11,7 @@ from opssight_migrate.model.plan import Blocker, Estimate, Plan, PlannedStep, Un
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.opssight.tables import TABLES_AT_START
-from opssight_migrate.postgres import catalog, connect, history, marker, reader, unfinished
+from opssight_migrate.postgres import catalog, connect, history, journal, marker, reader, unfinished
 from opssight_migrate.postgres.unfinished import Unfinished
 from opssight_migrate.steps import STEPS
 from opssight_migrate.steps.base import BaseStep, StepContext
@@ -50,7 +50,8 @@ def prospect(ctx: StepContext, target: str) -> Prospect:
         actual = reader.read_catalogue(ctx.session)
         left = unfinished.newest(ctx.session, "migrate")
         is_unproven = left is not None and left.revision_to == target
-        blockers = list(preflight.look(ctx.session, current, actual, target))
+        blockers = list(_stopped_on_the_way_back(ctx))
+        blockers += [] if blockers else preflight.look(ctx.session, current, actual, target)
         pending: tuple[BaseStep, ...] = ()
         planned: tuple[PlannedStep, ...] = ()
         if _may_begin(blockers):
@@ -79,6 +80,18 @@ def prospect(ctx: StepContext, target: str) -> Prospect:
         is_copy=is_copy,
         is_unproven=is_unproven,
     )
+
+
+def _stopped_on_the_way_back(ctx: StepContext) -> Iterable[Blocker]:
+    """A downgrade that died leaves its revision stamped over a catalogue that lacks pieces."""
+    last = journal.last_run(ctx.session)
+    left = unfinished.newest(ctx.session, "rollback")
+    if left is not None and last is not None and last.command == "rollback":
+        yield Blocker(
+            message=f"rollback {last.id} to {left.revision_to} stopped on the way",
+            where="opssight_migrate.runs",
+            hint=f"opssight-migrate rollback --to-revision {left.revision_to} goes on from there",
+        )
 
 
 def steps_to(target: str) -> tuple[BaseStep, ...]:

@@ -162,6 +162,7 @@ def _planned(session: Session, step: BaseStep) -> PlannedStep:
         rows=None,
         locks=(f"ACCESS EXCLUSIVE {', '.join(touched)} <50 ms",) if touched else (),
         reference_s=round(seconds, 3),
+        wal_bytes=rates.UNDONE_TABLE_WAL_BYTES * len(touched),
     )
     return PlannedStep(
         step_id=step.id,

@@ -215,6 +215,8 @@ class Report(_Part):
     announcements: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     shims: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
     losses: tuple[LedgerLine, ...] = ()
     proof: Proof | None = None
     lost: Lost | None = None

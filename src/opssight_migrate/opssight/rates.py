@@ -30,5 +30,8 @@ ASSIGNED_ROW_WAL_BYTES = 700
 FILLED_ROW_WAL_BYTES = 750
 """Bytes of WAL for one updated row with its index entries."""
 
+UNDONE_TABLE_WAL_BYTES = 25_000
+"""Bytes of WAL for one table that a rollback touches: catalogue rows, whatever the table's size."""
+
 SPREAD = 3.0
 """How much longer the slow tenth takes than the usual run, without any history."""

@@ -230,6 +230,16 @@ def drop_relation(session: Session, entry: Entry) -> None:
         )
 
 
+def sentences(session: Session) -> tuple[str, ...]:
+    """Say of each archive what it keeps; one that this role may not read is named all the same."""
+    found = entries(session)
+    told = [
+        sentence_of(session, schema, [one for one in found if one.schema == schema])
+        for schema in dict.fromkeys(one.schema for one in found)
+    ]
+    return (*told, *(f"{schema}: not visible to this role" for schema in unreadable(session)))
+
+
 def sentence_of(session: Session, schema: str, those: Sequence[Entry]) -> str:
     """Say what one archive keeps: "opssight_archive_r1 of 2026-11-24: user_roles 20,000 rows"."""
     parts = []

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from opssight_migrate.opssight.shims import UniqueShim
-from opssight_migrate.postgres import archive, catalog, column_values, loss
+from opssight_migrate.postgres import archive, catalog, column_values, loss, references
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.locks import Wanted
+from opssight_migrate.postgres.references import ForeignKey
 
 _REFERENCED = """
 SELECT DISTINCT r.relname::text
@@ -59,12 +60,18 @@ class Undoing(Ddl):
         self.swap(shim, aside=shim.golden_index, to=shim.twin, named=shim.index)
         self.drop_twin(shim)
 
-    def drop_constraint(self, table: str, name: str) -> None:
-        """Drop a constraint by name if it is there."""
+    def drop_constraint(self, table: str, name: str, *, key: ForeignKey | None = None) -> None:
+        """Drop a constraint by name if it is there; a foreign ``key`` locks the one table it names.
+
+        Without it every table that this one points at is locked.
+        """
+        others = self._referenced_by(table)
+        if key is not None:
+            others = (Wanted(key.table),)[: key.schema == "public"]
         if catalog.constraint_state(self.session, table, name) is not None:
             self.transaction(
                 f"DROP CONSTRAINT {name}",
-                (Wanted(table), *self._referenced_by(table)),
+                (Wanted(table), *others),
                 lambda: self.run(
                     sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
                         sql.Identifier(table), sql.Identifier(name)
@@ -109,6 +116,10 @@ class Undoing(Ddl):
         if not catalog.relation_exists(self.session, name):
             return
         into = self.archive_name
+        if into is not None and catalog.table_is_empty(self.session, name):
+            # One by one, so that no other table is locked while the indexes are being dropped.
+            for key in references.of_table(self.session, name):
+                self.drop_constraint(name, key.name, key=key)
 
         def work() -> None:
             if catalog.table_is_empty(self.session, name):

@@ -47,6 +47,8 @@ def summary_lines(
         lines.append(visible(report.lost.sentence))
     if not report.dry_run:
         lines += _shims(report)
+    lines += [visible(f"archive {kept}") for kept in report.archives]
+    lines += [visible(f"set aside: database {kept}") for kept in report.retired]
     lines += _last_run(report)
     if not (plan_shown and (report.dry_run or report.status == "nothing_to_do")):
         lines.append(_status(report))
