@@ -21,7 +21,7 @@ class Destination:
         self._is_gone = False
 
     @classmethod
-    def open(cls, path: Path | None) -> Destination:
+    def open(cls, path: Path | None, *, option: str = "--output-file") -> Destination:
         """Open ``path`` for writing, or take stdout for None.
 
         Raises: UsageError, before anything else is done, if the file cannot be written.
@@ -34,7 +34,7 @@ class Destination:
                 os.fchmod(number, 0o600)  # the file may have been there, and open to others
         except OSError as error:
             raise UsageError(
-                f"--output-file: cannot write {path}: {error.strerror}",
+                f"{option}: cannot write {path}: {error.strerror}",
                 hint="name a file in a directory that you may write to",
             ) from None
         stream = os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace")
