@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import DetailedExitcodeOption, ReportOption, Shared, with_shared
+from opssight_migrate.cli.options import (
+    DetailedExitcodeOption,
+    MetricsFileOption,
+    ReportOption,
+    Shared,
+    seconds_of,
+    with_shared,
+)
 from opssight_migrate.model.errors import UsageError
 from opssight_migrate.model.plan import Obstacle
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
@@ -51,6 +59,22 @@ TerminateOption = Annotated[
         help="End a session that is in the way and only sleeps in its transaction.",
     ),
 ]
+PlanOutOption = Annotated[
+    Path | None,
+    typer.Option("--plan-out", metavar="FILE", help="Keep the plan here, for --plan later."),
+]
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan", metavar="FILE", help="Go on only if the plan is still the one kept here."
+    ),
+]
+WaitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wait", metavar="DURATION", help="Wait so long, such as 10m, for another run to end."
+    ),
+]
 
 
 @with_shared
@@ -63,6 +87,10 @@ def migrate(
     confirm: ConfirmOption = None,
     allow: AllowOption = None,
     terminate_idle_in_transaction: TerminateOption = False,
+    plan_out: PlanOutOption = None,
+    plan: PlanOption = None,
+    wait: WaitOption = None,
+    metrics_file: MetricsFileOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
     report: ReportOption = None,
 ) -> None:
@@ -89,27 +117,24 @@ def migrate(
             again=_again(stage.hint, to, allow or []),
             show=stage.show_plan,
         )
-
         request = command.MigrateRequest(
             to=to,
             dry_run=dry_run,
             allow=tuple(allow or ()),
             ends_sleepers=terminate_idle_in_transaction,
+            plan_out=plan_out,
+            plan=plan,
+            wait_s=seconds_of(wait, "--wait"),
             argv_hint=stage.hint,
         )
-        ended = command.migrate(
-            stage.settings, stage.profile, request, confirm=ask, emit=stage.emit
-        )
+        known = (stage.settings, stage.profile)
+        ended = command.migrate(*known, request, confirm=ask, emit=stage.emit)
         return with_pending(ended) if dry_run and detailed_exitcode else ended
 
-    log_prefix = None if dry_run else "migration"
+    log = None if dry_run else "migration"
+    files = SideFiles(html=report, metrics=metrics_file)
     Stage(
-        shared,
-        "migrate",
-        log_prefix=log_prefix,
-        shows_plan=True,
-        dry_run=dry_run,
-        side_files=SideFiles(html=report),
+        shared, "migrate", log_prefix=log, shows_plan=True, dry_run=dry_run, side_files=files
     ).perform(work)
 
 

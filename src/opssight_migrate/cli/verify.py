@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import ReportOption, Shared, with_shared
+from opssight_migrate.cli.options import JunitOption, ReportOption, Shared, with_shared
 from opssight_migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +17,12 @@ if TYPE_CHECKING:
 
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="ID", help="Run this check and no other. Repeatable."),
+    typer.Option(
+        "--only",
+        metavar="ID",
+        help="Run this check and no other. Repeatable.",
+        autocompletion=completion.checks,
+    ),
 ]
 TestTypeOption = Annotated[
     list[str] | None,
@@ -36,10 +40,6 @@ ProbeOption = Annotated[
 ]
 ShowSqlOption = Annotated[
     bool, typer.Option("--show-sql", help="Print the SQL that would mend a finding; run none.")
-]
-JunitOption = Annotated[
-    Path | None,
-    typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML."),
 ]
 ListOption = Annotated[
     bool, typer.Option("--list", help="List the checks, and connect to nothing.")
