@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
+from opssight_migrate.cli.check import check
 from opssight_migrate.cli.cleanup import cleanup
 from opssight_migrate.cli.migrate import migrate
 from opssight_migrate.cli.rollback import rollback
@@ -89,7 +90,7 @@ def _program(
         raise typer.Exit(2)
 
 
-for _verb in (migrate, rollback, cleanup, status, verify):
+for _verb in (migrate, rollback, cleanup, status, verify, check):
     app.command()(_verb)
 
 

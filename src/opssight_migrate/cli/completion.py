@@ -32,6 +32,12 @@ def environments(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     ]
 
 
+def parts(incomplete: str) -> list[tuple[str, str]]:
+    """Offer what ``check`` can look at."""
+    known = {"configuration": "opssight.toml", "chain": "the revisions", "hazards": "their SQL"}
+    return [(name, what) for name, what in known.items() if name.startswith(incomplete)]
+
+
 def revisions(incomplete: str) -> list[tuple[str, str]]:
     """Offer the published revisions, oldest first."""
     return [(one.id, one.title) for one in REVISIONS if one.id.startswith(incomplete)]

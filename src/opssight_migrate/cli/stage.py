@@ -31,6 +31,8 @@ from opssight_migrate.render.plan_text import plan_lines
 from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Profile, Settings
 
+_HAS_A_PAGE = (ExitCode.OK, ExitCode.FINDINGS)
+
 
 class Progress(Protocol):
     """Whoever shows what is going on, on stderr."""
@@ -55,12 +57,14 @@ class Stage:
         shows_plan: bool = False,
         dry_run: bool = False,
         side_files: SideFiles | None = None,
+        needs_profile: bool = True,
     ) -> None:
         self.shared = shared
         self._side_files = side_files or SideFiles()
         self.command = command
         self.dry_run = dry_run
         self._log_prefix = log_prefix
+        self._needs_profile = needs_profile
         self._shows_plan = shows_plan
         self._has_begun = False
         self._started_at: datetime = utc_now()
@@ -86,19 +90,21 @@ class Stage:
     ) -> None:
         """Do the work, show what it ends with, and leave with its exit code.
 
-        ``page`` writes a good report as text, where it is not a summary. Raises: typer.Exit.
+        ``page`` writes a report as text, where it is not a summary; a verb that failed has none.
+        Raises: typer.Exit.
         """
         try:
             self._result = Destination.open(self.shared.output_file)
             self._side_files.open()
-            self._open()
+            if self._needs_profile:
+                self._open()
             report = work(self)
         except (Exception, KeyboardInterrupt) as error:
             report = self._failed(error)
         finally:
             self._progress.close()
         report = self._side_files.write(self._with_log(report))
-        self._show(report, page if report.exit_code == 0 else None)
+        self._show(report, page if report.exit_code in _HAS_A_PAGE else None)
         self._result.close()
         raise typer.Exit(report.exit_code)
 

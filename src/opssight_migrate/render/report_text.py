@@ -79,6 +79,14 @@ def finding_lines(finding: Diagnostic) -> list[str]:
     return [visible(text), *hint]
 
 
+def located_lines(found: Diagnostic) -> list[str]:
+    """Return a finding with its place in front, as compilers write it and editors read it."""
+    label = f"{found.severity}[{found.code}]" if found.code else found.severity
+    at = f"{found.location}: " if found.location else ""
+    hint = [visible(f"  help: {found.hint}")] if found.hint else []
+    return [visible(f"{at}{label}: {found.message}"), *hint]
+
+
 def _where(report: Report, origin: str) -> list[str]:
     environment = report.environment
     if environment is None:

@@ -1,0 +1,113 @@
+"""``opssight-migrate check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opssight_migrate.cli import completion
+from opssight_migrate.cli.options import Shared, with_shared
+from opssight_migrate.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from opssight_migrate.cli.stage import Stage
+    from opssight_migrate.model.report import Report
+
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PART",
+        help="Look at configuration, chain or hazards, and at nothing else. Repeatable.",
+        autocompletion=completion.parts,
+    ),
+]
+LocationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--script-location",
+        metavar="DIR",
+        help="Look at this Alembic folder, not at the one that pyproject.toml names.",
+    ),
+]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base", metavar="REF", help="Look at the chain as merged with this branch of git."
+    ),
+]
+GithubOption = Annotated[
+    bool, typer.Option("--github", help="Write GitHub's annotations in the place of text.")
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit's XML here too.")
+]
+ChecksumsOption = Annotated[
+    bool,
+    typer.Option(
+        "--write-checksums", help="Call all revisions published: an edit is a finding from now on."
+    ),
+]
+
+
+@with_shared
+def check(
+    shared: Shared,
+    *,
+    only: OnlyOption = None,
+    script_location: LocationOption = None,
+    base: BaseOption = None,
+    github: GithubOption = False,
+    junit: JunitOption = None,
+    write_checksums: ChecksumsOption = False,
+) -> None:
+    """Look for mistakes in the configuration and the revisions, without a database.
+
+    \b
+    Example:
+      opssight-migrate check --base origin/main
+    """
+    from opssight_migrate.cli.failures import nearest
+    from opssight_migrate.cli.stage import Stage
+
+    def work(_: Stage) -> Report:
+        from opssight_migrate.cli.destination import Destination
+        from opssight_migrate.commands import check as command
+        from opssight_migrate.render.located import junit_xml
+
+        for wanted in only or ():
+            if wanted not in command.PARTS:
+                raise UsageError(f"--only: {nearest(wanted, list(command.PARTS), 'part')}")
+        target = Destination.open(junit, option="--junit") if junit else None
+        report = command.check(
+            command.CheckRequest(
+                only=tuple(only or ()),
+                location=script_location,
+                base=base,
+                config=shared.config,
+                write_checksums=write_checksums,
+            )
+        )
+        if target is not None:
+            target.write([junit_xml(report)])
+            target.close()
+        return report
+
+    Stage(shared, "check", needs_profile=False).perform(
+        work, page=_annotated if github else _as_text
+    )
+
+
+def _annotated(report: Report) -> list[str]:
+    from opssight_migrate.render.located import github_lines
+
+    return github_lines(report)
+
+
+def _as_text(report: Report) -> list[str]:
+    from opssight_migrate.render.report_text import located_lines, summary_lines
+
+    listed = [line for one in report.diagnostics for line in located_lines(one)]
+    return [*listed, *summary_lines(report.model_copy(update={"diagnostics": ()}))]

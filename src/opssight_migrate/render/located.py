@@ -1,0 +1,66 @@
+"""Findings in the forms that CI systems read: GitHub's annotations, and JUnit's XML."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from opssight_migrate.model.report import Diagnostic, Report
+from opssight_migrate.render.visible import visible
+
+_KINDS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+def github_lines(report: Report) -> list[str]:
+    """Return a workflow command for each diagnostic, shown beside the line in a pull request."""
+    return [_annotation(one) for one in report.diagnostics]
+
+
+def junit_xml(report: Report) -> str:
+    """Return one suite: a case for each part that passed, and one for each finding."""
+    findings = [one for one in report.diagnostics if one.severity != "note"]
+    passed = [one for one in report.checks if one.status == "passed"]
+    suite = ET.Element(
+        "testsuite",
+        name=f"opssight-migrate {report.command}",
+        tests=str(len(passed) + len(findings)),
+        failures=str(len(findings)),
+        errors="0",
+        skipped="0",
+        time=f"{report.duration_ms / 1000:.3f}",
+        timestamp=report.started_at.isoformat(timespec="seconds"),
+    )
+    for check in passed:
+        ET.SubElement(suite, "testcase", classname=check.category, name=visible(check.title))
+    for finding in findings:
+        path, line = _place(finding)
+        where = f"{path}:{line}" if line else path
+        name = f"{finding.code} {where}".strip()
+        case = ET.SubElement(suite, "testcase", classname=visible(path), name=visible(name))
+        if path:
+            case.set("file", visible(path))
+        failure = ET.SubElement(case, "failure", message=visible(finding.message))
+        failure.text = visible(finding.hint or "")
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=False)
+
+
+def _annotation(found: Diagnostic) -> str:
+    path, line = _place(found)
+    given = {"file": path, "line": line, "title": found.code or ""}
+    properties = ",".join(f"{key}={_value(text)}" for key, text in given.items() if text)
+    text = found.message + (f"\nhelp: {found.hint}" if found.hint else "")
+    return f"::{_KINDS[found.severity]} {properties}::{_data(text)}".replace(" ::", "::")
+
+
+def _place(found: Diagnostic) -> tuple[str, str]:
+    path, colon, line = (found.location or "").rpartition(":")
+    return (path, line) if colon and line.isdigit() else (found.location or "", "")
+
+
+def _data(text: str) -> str:
+    lines = text.replace("%", "%25").replace("\r", "%0D").split("\n")
+    return "%0A".join(visible(line) for line in lines)
+
+
+def _value(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
