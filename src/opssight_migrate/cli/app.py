@@ -16,6 +16,10 @@ from typer.exceptions import TyperException
 from opssight_migrate import __version__
 from opssight_migrate.cli.check import check
 from opssight_migrate.cli.cleanup import cleanup
+from opssight_migrate.cli.doctor import doctor
+from opssight_migrate.cli.explain import explain
+from opssight_migrate.cli.history import history
+from opssight_migrate.cli.init import init
 from opssight_migrate.cli.migrate import migrate
 from opssight_migrate.cli.rollback import rollback
 from opssight_migrate.cli.status import status
@@ -90,7 +94,7 @@ def _program(
         raise typer.Exit(2)
 
 
-for _verb in (migrate, rollback, cleanup, status, verify, check):
+for _verb in (migrate, rollback, cleanup, status, verify, check, doctor, init, explain, history):
     app.command()(_verb)
 
 

@@ -38,6 +38,14 @@ def parts(incomplete: str) -> list[tuple[str, str]]:
     return [(name, what) for name, what in known.items() if name.startswith(incomplete)]
 
 
+def codes(incomplete: str) -> list[tuple[str, str]]:
+    """Offer what ``explain`` explains."""
+    from opssight_migrate.commands import explain
+
+    wanted = incomplete.lower()
+    return [(c, what) for c, what in explain.codes().items() if c.lower().startswith(wanted)]
+
+
 def revisions(incomplete: str) -> list[tuple[str, str]]:
     """Offer the published revisions, oldest first."""
     return [(one.id, one.title) for one in REVISIONS if one.id.startswith(incomplete)]
@@ -66,3 +74,14 @@ def categories(incomplete: str) -> list[str]:
     from opssight_migrate.checks.base import CATEGORIES
 
     return [name for name in ("all", *CATEGORIES) if name.startswith(incomplete)]
+
+
+def checks(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the checks of ``verify``."""
+    from importlib.util import find_spec
+
+    spec = find_spec("opssight_migrate.checks")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    names = (file.stem for folder in folders for file in Path(folder).glob("*.py"))
+    ids = sorted(n.replace("_", "-") for n in names if n not in ("__init__", "base"))
+    return [(name, "") for name in ids if name.startswith(incomplete)]

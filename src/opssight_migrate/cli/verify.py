@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 OnlyOption = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="ID", help="Run this check and no other. Repeatable."),
+    typer.Option(
+        "--only",
+        metavar="ID",
+        help="Run this check and no other. Repeatable.",
+        autocompletion=completion.checks,
+    ),
 ]
 TestTypeOption = Annotated[
     list[str] | None,

@@ -196,6 +196,25 @@ class LastRun(_Part):
     steps: tuple[ReportStep, ...] = ()
 
 
+class RunEntry(_Part):
+    """One run of the journal, as ``history`` tells it."""
+
+    id: str
+    command: str
+    environment: str
+    status: str
+    operator: str
+    os_user: str
+    host: str
+    tool_version: str
+    plan_digest: str
+    revision_from: str | None
+    revision_to: str
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
 class Report(_Part):
     """One document for all verbs; times are RFC 3339 UTC, durations integer milliseconds."""
 
@@ -221,6 +240,7 @@ class Report(_Part):
     proof: Proof | None = None
     lost: Lost | None = None
     last_run: LastRun | None = None
+    runs: tuple[RunEntry, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     artifacts: tuple[Artifact, ...] = ()

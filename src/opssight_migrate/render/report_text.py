@@ -79,6 +79,19 @@ def finding_lines(finding: Diagnostic) -> list[str]:
     return [visible(text), *hint]
 
 
+def looked_at_lines(report: Report) -> list[str]:
+    """Return each thing that was looked at, with what was found about it below."""
+    lines = _where(report, "") if report.environment and report.environment.database else []
+    for check in report.checks:
+        lines.append(_check(check))
+        for found in report.diagnostics:
+            if found.code == check.id:
+                label = "" if found.severity == "note" else f"{found.severity}: "
+                lines.append(visible(f"           {label}{found.message}"))
+                lines += [visible(f"             help: {found.hint}")] if found.hint else []
+    return [*lines, _status(report), *next_lines(report)]
+
+
 def located_lines(found: Diagnostic) -> list[str]:
     """Return a finding with its place in front, as compilers write it and editors read it."""
     label = f"{found.severity}[{found.code}]" if found.code else found.severity
