@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
+from opssight_migrate.cli import sigterm
 from opssight_migrate.cli.app import app
 
 
@@ -13,6 +14,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    sigterm.listen()
     app(prog_name="opssight-migrate")
 
 

@@ -6,7 +6,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opssight_migrate.model.errors import InterruptedRunError, NotConfirmedError, Touched
+from opssight_migrate.cli.sigterm import TerminatedError
+from opssight_migrate.model.errors import (
+    InterruptedRunError,
+    NotConfirmedError,
+    TerminatedRunError,
+    Touched,
+)
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.render.plan_text import address
 from opssight_migrate.render.visible import visible
@@ -90,9 +96,11 @@ class Confirmation:
         sys.stderr.flush()
         try:
             answer = sys.stdin.readline()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             sys.stderr.write("\n")
-            error = InterruptedRunError("interrupted at the question", hint=self.again)
+            is_sigterm = isinstance(interruption, TerminatedError)
+            kind = TerminatedRunError if is_sigterm else InterruptedRunError
+            error = kind("interrupted at the question", hint=self.again)
             error.touched = Touched.NOTHING
             raise error from None
         if not answer.endswith("\n"):

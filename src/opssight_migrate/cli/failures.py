@@ -12,10 +12,12 @@ from pathlib import Path
 from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
+from opssight_migrate.cli.sigterm import TerminatedError
 from opssight_migrate.model.errors import (
     ExitCode,
     InterruptedRunError,
     MigrateError,
+    TerminatedRunError,
     Touched,
     UsageError,
 )
@@ -47,7 +49,9 @@ def error_of(
         case TyperException():
             return _usage_error(error, command)
         case KeyboardInterrupt():
-            interrupted = InterruptedRunError("interrupted", hint=f"{PROGRAM} status")
+            is_sigterm = isinstance(error, TerminatedError)
+            kind = TerminatedRunError if is_sigterm else InterruptedRunError
+            interrupted = kind("interrupted", hint=f"{PROGRAM} status")
             interrupted.touched = touched
             return interrupted
         case _:
