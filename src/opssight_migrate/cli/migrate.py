@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import DetailedExitcodeOption, ReportOption, Shared, with_shared
+from opssight_migrate.cli.options import (
+    DetailedExitcodeOption,
+    MetricsFileOption,
+    ReportOption,
+    Shared,
+    seconds_of,
+    with_shared,
+)
 from opssight_migrate.model.errors import UsageError
-from opssight_migrate.model.plan import Obstacle
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
 
 if TYPE_CHECKING:
+    from opssight_migrate.cli.confirmation import Confirmation
     from opssight_migrate.cli.stage import Stage
     from opssight_migrate.model.report import Report
 
@@ -51,6 +59,22 @@ TerminateOption = Annotated[
         help="End a session that is in the way and only sleeps in its transaction.",
     ),
 ]
+PlanOutOption = Annotated[
+    Path | None,
+    typer.Option("--plan-out", metavar="FILE", help="Keep the plan here, for --plan later."),
+]
+PlanOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan", metavar="FILE", help="Go on only if the plan is still the one kept here."
+    ),
+]
+WaitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wait", metavar="DURATION", help="Wait so long, such as 10m, for another run to end."
+    ),
+]
 
 
 @with_shared
@@ -63,6 +87,10 @@ def migrate(
     confirm: ConfirmOption = None,
     allow: AllowOption = None,
     terminate_idle_in_transaction: TerminateOption = False,
+    plan_out: PlanOutOption = None,
+    plan: PlanOption = None,
+    wait: WaitOption = None,
+    metrics_file: MetricsFileOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
     report: ReportOption = None,
 ) -> None:
@@ -74,32 +102,25 @@ def migrate(
       opssight-migrate migrate -e staging
     """
     _refuse_unknown(to, allow or [])
-    from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
     from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import migrate as command
 
-        ask = Confirmation(
-            verb="Migrate",
-            yes=yes,
-            name=confirm,
-            can_ask=can_be_asked(no_input=shared.no_input),
-            again=_again(stage.hint, to, allow or []),
-            show=stage.show_plan,
-        )
-
+        ask = _question(shared, stage, yes, confirm, _again(stage.hint, to, allow or []))
         request = command.MigrateRequest(
             to=to,
             dry_run=dry_run,
             allow=tuple(allow or ()),
             ends_sleepers=terminate_idle_in_transaction,
+            plan_out=plan_out,
+            plan=plan,
+            wait_s=seconds_of(wait, "--wait"),
             argv_hint=stage.hint,
         )
-        ended = command.migrate(
-            stage.settings, stage.profile, request, confirm=ask, emit=stage.emit
-        )
+        known = (stage.settings, stage.profile)
+        ended = command.migrate(*known, request, confirm=ask, emit=stage.emit)
         return with_pending(ended) if dry_run and detailed_exitcode else ended
 
     log_prefix = None if dry_run else "migration"
@@ -110,11 +131,28 @@ def migrate(
         shows_plan=True,
         dry_run=dry_run,
         side_files=SideFiles(html=report),
+        metrics_file=metrics_file,
     ).perform(work)
+
+
+def _question(
+    shared: Shared, stage: Stage, yes: bool, name: str | None, again: str
+) -> Confirmation:
+    from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
+
+    return Confirmation(
+        verb="Migrate",
+        yes=yes,
+        name=name,
+        can_ask=can_be_asked(no_input=shared.no_input),
+        again=again,
+        show=stage.show_plan,
+    )
 
 
 def _refuse_unknown(to: str | None, allow: list[str]) -> None:
     from opssight_migrate.cli.failures import nearest
+    from opssight_migrate.model.plan import Obstacle
 
     if to is not None and not is_published(to):
         known = [revision.id for revision in REVISIONS]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec
 import typer
 
 from opssight_migrate.cli import completion
+from opssight_migrate.model.errors import UsageError
 
 Output = Literal["text", "json", "jsonl", "github"]
 Color = Literal["auto", "always", "never"]
@@ -113,6 +114,12 @@ LogDirOption = Annotated[
         help="Write log files here, not to the user's state directory.",
     ),
 ]
+MetricsFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file", metavar="FILE", help="Write metrics here, for Prometheus's textfiles."
+    ),
+]
 DetailedExitcodeOption = Annotated[
     bool,
     typer.Option("--detailed-exitcode", help="Exit 3, not 0, when there is something to do."),
@@ -144,6 +151,21 @@ def _shared(
         no_input=no_input,
         log_dir=log_dir,
     )
+
+
+def seconds_of(given: str | None, option: str) -> float | None:
+    """Return the seconds of a duration such as "10m".
+
+    Raises: UsageError, if it is none.
+    """
+    if given is None:
+        return None
+    from opssight_migrate.settings.tables import duration
+
+    try:
+        return duration(given).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}", hint=f"write {option} 10m") from None
 
 
 def with_shared(command: Callable[Concatenate[Shared, P], None]) -> Callable[..., None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from humanize import naturalsize
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import old_logs, undertaking, wiring
+from opssight_migrate.commands import old_logs, operators, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight, retirement
 from opssight_migrate.engine.retirement import Limits, Retirement
@@ -109,6 +109,7 @@ class _Cleanup:
     def go(self, confirm: Confirm) -> None:
         """Look, ask and do."""
         if not self.request.dry_run:
+            operators.refuse_stranger(self.session, self.profile, "cleanup")
             exclusive.take(self.session)
             exclusive.end_orphans(self.session)
         things, plan, is_copy = self._looked()

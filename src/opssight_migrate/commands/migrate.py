@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import rehearsal, unwinding, wiring
+from opssight_migrate.commands import operators, rehearsal, saved_plan, unwinding, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
@@ -64,6 +65,9 @@ class MigrateRequest:
     dry_run: bool = False
     allow: tuple[str, ...] = ()
     ends_sleepers: bool = False
+    plan_out: Path | None = None
+    plan: Path | None = None
+    wait_s: float | None = None
     argv_hint: str = ""
 
 
@@ -117,7 +121,8 @@ class _Migration:
     def go(self, confirm: Confirm) -> None:
         """Look, ask and do."""
         if not self.request.dry_run:
-            exclusive.take(self.session)
+            operators.refuse_stranger(self.session, self.profile, "migrate", self.target)
+            wiring.take_turn(self.session, self.request.wait_s, self.emit)
             exclusive.end_orphans(self.session)
         prospect = planner.prospect(
             wiring.looking(self.session, self.profile, self.emit), self.target
@@ -130,6 +135,7 @@ class _Migration:
         if prospect.is_empty:
             self.draft.status = "nothing_to_do"
             return
+        self._keep_or_compare(prospect)
         if self.request.dry_run:
             self.draft.status = "pending"
             self._next("migrate", "carry out this plan")
@@ -137,6 +143,15 @@ class _Migration:
         confirm(prospect.plan, prospect.is_copy)
         with self.stop.listening():
             self._carry_out(prospect)
+
+    def _keep_or_compare(self, prospect: Prospect) -> None:
+        """Write the plan to a file (--plan-out), or refuse where it is not the file's (--plan)."""
+        plan, catalogue = prospect.plan, prospect.catalogue
+        if self.request.plan is not None:
+            again = f"opssight-migrate migrate {self.request.argv_hint} -n --plan-out FILE"
+            saved_plan.refuse_if_moved(self.request.plan, plan, catalogue, again)
+        if self.request.plan_out is not None:
+            saved_plan.write(self.request.plan_out, plan, catalogue)
 
     def _rehearsed(self, plan: Plan) -> Plan:
         """Ask what the old release could no longer do, where the rest may begin."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import undertaking, wiring
+from opssight_migrate.commands import operators, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.retreat import Retreat, retreat
@@ -97,6 +97,7 @@ class _Rollback:
     def go(self, confirm: Confirm, safety_backup: SafetyBackup | None) -> None:
         """Look, ask and do."""
         if not self.request.dry_run:
+            operators.refuse_stranger(self.session, self.profile, "rollback")
             exclusive.take(self.session)
             exclusive.end_orphans(self.session)
         back = self._looked()

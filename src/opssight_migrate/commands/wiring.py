@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from opssight_migrate.model.errors import ConfigError, UsageError
-from opssight_migrate.model.events import Emit
+from opssight_migrate.model.errors import BusyError, ConfigError, UsageError
+from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import connect, embedded, sample_database
+from opssight_migrate.postgres import connect, embedded, exclusive, sample_database
 from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
@@ -42,6 +42,21 @@ def reachable(profile: Profile, emit: Emit) -> Iterator[Callable[[str], Session]
 
 def _opener(conninfo: str) -> Callable[[str], Session]:
     return lambda name: connect.opened(conninfo, application_name=name)
+
+
+def take_turn(session: Session, wait_s: float | None, emit: Emit) -> None:
+    """Take the lock of one run at a time; ``wait_s`` is --wait, and waiting is never silent.
+
+    Raises: BusyError naming who holds it.
+    """
+    if wait_s is None:
+        exclusive.take(session)
+        return
+    try:
+        exclusive.take(session, patience_s=min(1.0, wait_s))
+    except BusyError as error:
+        emit(Noted(severity="warning", message=f"{error.message}; waiting up to {wait_s:,.0f} s"))
+        exclusive.take(session, patience_s=max(wait_s - 1.0, 0.0))
 
 
 def target_of(profile: Profile, chosen: str | None) -> str:

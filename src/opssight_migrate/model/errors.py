@@ -170,6 +170,18 @@ class OldReleaseError(RefusedError):
     code = "OM309"
 
 
+class StalePlanError(RefusedError):
+    """The saved plan does not hold any more: the database moved between review and run."""
+
+    code = "OM313"
+
+
+class OperatorError(RefusedError):
+    """The environment names its operators, and this is none of them."""
+
+    code = "OM314"
+
+
 class BusyError(MigrateError):
     """Somebody else holds what we need; the same command may be tried again."""
 

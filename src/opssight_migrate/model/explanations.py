@@ -38,6 +38,10 @@ ADVICE: dict[str, str] = {
     "OM310": "Look at the values that are named. They would clash on the way back: change one of"
     " each pair, or stay where you are.",
     "OM311": "Nothing was changed. Look at the message for the object or the rows in question.",
+    "OM313": "Make a new plan with `opssight-migrate migrate -n --plan-out FILE`, and have it"
+    " reviewed again.",
+    "OM314": "Ask one of the operators whom the message names, or add yourself to the environment's"
+    " operators in opssight.toml.",
     "OM321": "Install the PostgreSQL client of the server's version, or a newer one, and put it on"
     " PATH.",
     "OM322": "Name a backup of this database: `opssight-migrate backup list -e ENVIRONMENT`.",

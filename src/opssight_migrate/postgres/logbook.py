@@ -13,7 +13,7 @@ SELECT id, command, environment, status, operator, os_user, host, tool_version, 
        revision_from, revision_to, started_at, finished_at, error
   FROM opssight_migrate.runs
  WHERE %(id)s::text IS NULL OR id = %(id)s
- ORDER BY epoch DESC LIMIT %(limit)s
+ ORDER BY started_at DESC LIMIT %(limit)s
 """
 _STEPS = """
 SELECT step_id, kind, status, rows,

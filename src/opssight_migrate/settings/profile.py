@@ -39,6 +39,7 @@ class Profile:
 
     name: str
     protected: bool
+    operators: tuple[str, ...]
     origin: str
     url: SecretStr | None
     url_env: str | None
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
         return Profile(
             name=name,
             protected=chosen.protected,
+            operators=chosen.operators,
             origin=origin(self.origins, path) if source else LIBPQ,
             url=chosen.url,
             url_env=chosen.url_env,

@@ -39,6 +39,7 @@ Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[a-z0-9]+([_-][a-z0-9]+)*$", max_length=63)]
 DefaultRole = Literal["SUPER_ADMIN", "ADMIN", "MANAGER", "ENGINEER", "VIEWER", "none"]
+Operator = Annotated[str, Field(pattern=r"^(db|os):.+$")]
 OnFailure = Literal["rollback", "stop"]
 
 
@@ -130,6 +131,7 @@ class Environment(Table):
     service: Text | None = None
     password_command: Secret | None = None
     protected: bool = False
+    operators: tuple[Operator, ...] = ()
     tls: Literal["require", "off"] | None = None
     lock_budget: Duration | None = None
     batch_target: Duration | None = None
