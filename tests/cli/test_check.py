@@ -66,10 +66,10 @@ def test_a_mistake_in_the_configuration_is_a_finding(place: Path) -> None:
 
 
 def test_annotations_and_junit_name_the_file_and_the_line(place: Path) -> None:
-    done = run("check", "--github", "--junit", "out.xml", cwd=place)
+    done = run("check", "-o", "github", "--junit", "out.xml", cwd=place)
     assert done.returncode == ExitCode.FINDINGS
     assert (
-        "::error file=alembic/versions/b.py,line=5,title=drop-table::drops users%0Ahelp: drop it"
+        "::error file=alembic/versions/b.py,line=5,title=drop-table::error[drop-table]: drops users"
         in done.stdout
     )
     suite = ET.parse(place / "out.xml").getroot()

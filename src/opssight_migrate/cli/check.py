@@ -38,9 +38,6 @@ BaseOption = Annotated[
         "--base", metavar="REF", help="Look at the chain as merged with this branch of git."
     ),
 ]
-GithubOption = Annotated[
-    bool, typer.Option("--github", help="Write GitHub's annotations in the place of text.")
-]
 JunitOption = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit's XML here too.")
 ]
@@ -59,7 +56,6 @@ def check(
     only: OnlyOption = None,
     script_location: LocationOption = None,
     base: BaseOption = None,
-    github: GithubOption = False,
     junit: JunitOption = None,
     write_checksums: ChecksumsOption = False,
 ) -> None:
@@ -95,15 +91,7 @@ def check(
             target.close()
         return report
 
-    Stage(shared, "check", needs_profile=False).perform(
-        work, page=_annotated if github else _as_text
-    )
-
-
-def _annotated(report: Report) -> list[str]:
-    from opssight_migrate.render.located import github_lines
-
-    return github_lines(report)
+    Stage(shared, "check", needs_profile=False).perform(work, page=_as_text)
 
 
 def _as_text(report: Report) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opssight_migrate.model.report import Report
+from opssight_migrate.model.report import Diagnostic, Report
 from opssight_migrate.render.report_text import finding_lines
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
@@ -14,10 +14,16 @@ def annotation_lines(report: Report) -> list[str]:
     Source: actions/toolkit, packages/core/src/command.ts, escapeData and escapeProperty.
     """
     return [
-        f"::{_LEVELS[one.severity]} title={_property(one.code or report.command)}"
+        f"::{_LEVELS[one.severity]} {_place(one)}title={_property(one.code or report.command)}"
         f"::{_data(chr(10).join(finding_lines(one)))}"
         for one in report.diagnostics
     ]
+
+
+def _place(found: Diagnostic) -> str:
+    """Return the file and the line of what was found in one, for GitHub to show it there."""
+    path, _, line = (found.location or "").rpartition(":")
+    return f"file={_property(path)},line={line}," if path and line.isdigit() else ""
 
 
 def _data(text: str) -> str:

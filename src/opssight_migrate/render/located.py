@@ -1,4 +1,4 @@
-"""Findings in the forms that CI systems read: GitHub's annotations, and JUnit's XML."""
+"""Findings that have a file and a line, as JUnit's XML."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from xml.etree import ElementTree as ET
 
 from opssight_migrate.model.report import Diagnostic, Report
 from opssight_migrate.render.visible import visible
-
-_KINDS = {"error": "error", "warning": "warning", "note": "notice"}
-
-
-def github_lines(report: Report) -> list[str]:
-    """Return a workflow command for each diagnostic, shown beside the line in a pull request."""
-    return [_annotation(one) for one in report.diagnostics]
 
 
 def junit_xml(report: Report) -> str:
@@ -44,23 +37,6 @@ def junit_xml(report: Report) -> str:
     return ET.tostring(suite, encoding="unicode", xml_declaration=False)
 
 
-def _annotation(found: Diagnostic) -> str:
-    path, line = _place(found)
-    given = {"file": path, "line": line, "title": found.code or ""}
-    properties = ",".join(f"{key}={_value(text)}" for key, text in given.items() if text)
-    text = found.message + (f"\nhelp: {found.hint}" if found.hint else "")
-    return f"::{_KINDS[found.severity]} {properties}::{_data(text)}".replace(" ::", "::")
-
-
 def _place(found: Diagnostic) -> tuple[str, str]:
     path, colon, line = (found.location or "").rpartition(":")
     return (path, line) if colon and line.isdigit() else (found.location or "", "")
-
-
-def _data(text: str) -> str:
-    lines = text.replace("%", "%25").replace("\r", "%0D").split("\n")
-    return "%0A".join(visible(line) for line in lines)
-
-
-def _value(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
