@@ -69,12 +69,12 @@ def test_annotations_and_junit_name_the_file_and_the_line(place: Path) -> None:
     done = run("check", "-o", "github", "--junit", "out.xml", cwd=place)
     assert done.returncode == ExitCode.FINDINGS
     assert (
-        "::error file=alembic/versions/b.py,line=5,title=drop-table::drops users%0Ahelp: drop it"
+        "::error file=alembic/versions/b.py,line=5,title=drop-table::error[drop-table]: drops users"
         in done.stdout
     )
-    (suite,) = ET.parse(place / "out.xml").getroot()
+    suite = ET.parse(place / "out.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
-    (failed,) = suite.findall(".//testcase[failure]")
+    (failed,) = suite.findall("testcase[failure]")
     assert failed.get("file") == "alembic/versions/b.py"
     assert failed.get("name") == "drop-table alembic/versions/b.py:5"
 

@@ -47,7 +47,7 @@ def test_an_annotation_is_one_line_whatever_the_text() -> None:
         report(diagnostics=(told, Diagnostic(severity="note", message=HOSTILE)))
     )
 
-    assert error.startswith("::error title=a%2Cb%3Ac::50%25%0A")
+    assert error.startswith("::error title=a%2Cb%3Ac::error[a,b:c]: 50%25")
     assert "\n" not in error
-    assert "%0Ahelp: do" in error
+    assert "%0A  help: do" in error
     assert note.startswith("::notice title=verify::")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import JunitOption, Shared, with_shared
+from opssight_migrate.cli.options import Shared, with_shared
 from opssight_migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ BaseOption = Annotated[
         "--base", metavar="REF", help="Look at the chain as merged with this branch of git."
     ),
 ]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit's XML here too.")
+]
 ChecksumsOption = Annotated[
     bool,
     typer.Option(
@@ -63,16 +66,18 @@ def check(
       opssight-migrate check --base origin/main
     """
     from opssight_migrate.cli.failures import nearest
-    from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage
 
     def work(_: Stage) -> Report:
+        from opssight_migrate.cli.destination import Destination
         from opssight_migrate.commands import check as command
+        from opssight_migrate.render.located import junit_xml
 
         for wanted in only or ():
             if wanted not in command.PARTS:
                 raise UsageError(f"--only: {nearest(wanted, list(command.PARTS), 'part')}")
-        return command.check(
+        target = Destination.open(junit, option="--junit") if junit else None
+        report = command.check(
             command.CheckRequest(
                 only=tuple(only or ()),
                 location=script_location,
@@ -81,9 +86,12 @@ def check(
                 write_checksums=write_checksums,
             )
         )
+        if target is not None:
+            target.write([junit_xml(report)])
+            target.close()
+        return report
 
-    files = SideFiles(junit=junit)
-    Stage(shared, "check", needs_profile=False, side_files=files).perform(work, page=_as_text)
+    Stage(shared, "check", needs_profile=False).perform(work, page=_as_text)
 
 
 def _as_text(report: Report) -> list[str]:

@@ -21,7 +21,7 @@ class Destination:
         self._is_gone = False
 
     @classmethod
-    def open(cls, path: Path | None, *, option: str = "--output-file") -> Destination:
+    def open(cls, path: Path | None, option: str = "--output-file") -> Destination:
         """Open ``path`` for writing, or take stdout for None.
 
         Raises: UsageError, before anything else is done, if the file cannot be written.

@@ -18,10 +18,10 @@ from opssight_migrate.cli.options import (
     with_shared,
 )
 from opssight_migrate.model.errors import UsageError
-from opssight_migrate.model.plan import Obstacle
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
 
 if TYPE_CHECKING:
+    from opssight_migrate.cli.confirmation import Confirmation
     from opssight_migrate.cli.stage import Stage
     from opssight_migrate.model.report import Report
 
@@ -102,21 +102,13 @@ def migrate(
       opssight-migrate migrate -e staging
     """
     _refuse_unknown(to, allow or [])
-    from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
     from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import migrate as command
 
-        ask = Confirmation(
-            verb="Migrate",
-            yes=yes,
-            name=confirm,
-            can_ask=can_be_asked(no_input=shared.no_input),
-            again=_again(stage.hint, to, allow or []),
-            show=stage.show_plan,
-        )
+        ask = _question(shared, stage, yes, confirm, _again(stage.hint, to, allow or []))
         request = command.MigrateRequest(
             to=to,
             dry_run=dry_run,
@@ -131,15 +123,36 @@ def migrate(
         ended = command.migrate(*known, request, confirm=ask, emit=stage.emit)
         return with_pending(ended) if dry_run and detailed_exitcode else ended
 
-    log = None if dry_run else "migration"
-    files = SideFiles(html=report, metrics=metrics_file)
+    log_prefix = None if dry_run else "migration"
     Stage(
-        shared, "migrate", log_prefix=log, shows_plan=True, dry_run=dry_run, side_files=files
+        shared,
+        "migrate",
+        log_prefix=log_prefix,
+        shows_plan=True,
+        dry_run=dry_run,
+        side_files=SideFiles(html=report),
+        metrics_file=metrics_file,
     ).perform(work)
+
+
+def _question(
+    shared: Shared, stage: Stage, yes: bool, name: str | None, again: str
+) -> Confirmation:
+    from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
+
+    return Confirmation(
+        verb="Migrate",
+        yes=yes,
+        name=name,
+        can_ask=can_be_asked(no_input=shared.no_input),
+        again=again,
+        show=stage.show_plan,
+    )
 
 
 def _refuse_unknown(to: str | None, allow: list[str]) -> None:
     from opssight_migrate.cli.failures import nearest
+    from opssight_migrate.model.plan import Obstacle
 
     if to is not None and not is_published(to):
         known = [revision.id for revision in REVISIONS]

@@ -79,10 +79,6 @@ OutputFileOption = Annotated[
     Path | None,
     typer.Option("--output-file", metavar="FILE", help="Write the result here, not to stdout."),
 ]
-JunitOption = Annotated[
-    Path | None,
-    typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML."),
-]
 ReportOption = Annotated[
     Path | None,
     typer.Option(

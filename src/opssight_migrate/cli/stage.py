@@ -16,7 +16,7 @@ from opssight_migrate.cli import failures
 from opssight_migrate.cli.destination import Destination, painted, tell, wants_color
 from opssight_migrate.cli.options import Shared
 from opssight_migrate.cli.side_files import SideFiles
-from opssight_migrate.model.errors import ExitCode, Touched
+from opssight_migrate.model.errors import ExitCode, Touched, UsageError
 from opssight_migrate.model.events import Event, Noted, PlanMade, RunStarted
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Artifact, Environment, Report, utc_now
@@ -25,6 +25,7 @@ from opssight_migrate.render.console import ConsoleProgress
 from opssight_migrate.render.fanout import Fanout
 from opssight_migrate.render.jsonl import JsonLines, report_json
 from opssight_migrate.render.logfile import LogFile, default_log_dir
+from opssight_migrate.render.metrics import write_metrics
 from opssight_migrate.render.phrases import error_lines
 from opssight_migrate.render.plain import OnlyWarnings, PlainProgress
 from opssight_migrate.render.plan_text import plan_lines
@@ -58,6 +59,7 @@ class Stage:
         dry_run: bool = False,
         side_files: SideFiles | None = None,
         needs_profile: bool = True,
+        metrics_file: Path | None = None,
     ) -> None:
         self.shared = shared
         self._side_files = side_files or SideFiles()
@@ -65,6 +67,7 @@ class Stage:
         self.dry_run = dry_run
         self._log_prefix = log_prefix
         self._needs_profile = needs_profile
+        self._metrics_file = metrics_file
         self._shows_plan = shows_plan
         self._has_begun = False
         self._started_at: datetime = utc_now()
@@ -104,6 +107,7 @@ class Stage:
         finally:
             self._progress.close()
         report = self._side_files.write(self._with_log(report))
+        self._write_metrics(report)
         self._show(report, page if report.exit_code in _HAS_A_PAGE else None)
         self._result.close()
         raise typer.Exit(report.exit_code)
@@ -188,6 +192,15 @@ class Stage:
             environment=Environment(name=known.name, protected=known.protected) if known else None,
             dry_run=self.dry_run,
         )
+
+    def _write_metrics(self, report: Report) -> None:
+        """Write the metrics; that they cannot be written does not change how the verb ended."""
+        if self._metrics_file is None:
+            return
+        try:
+            write_metrics(self._metrics_file, report)
+        except UsageError as error:
+            tell([f"warning: {error.message}"])
 
     def _into_log(self, lines: list[str]) -> None:
         try:

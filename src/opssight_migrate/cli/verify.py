@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opssight_migrate.cli import completion
-from opssight_migrate.cli.options import JunitOption, ReportOption, Shared, with_shared
+from opssight_migrate.cli.options import ReportOption, Shared, with_shared
 from opssight_migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ ProbeOption = Annotated[
 ]
 ShowSqlOption = Annotated[
     bool, typer.Option("--show-sql", help="Print the SQL that would mend a finding; run none.")
+]
+JunitOption = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML."),
 ]
 ListOption = Annotated[
     bool, typer.Option("--list", help="List the checks, and connect to nothing.")

@@ -1,9 +1,9 @@
-"""The report as annotations that GitHub shows beside a workflow's run, or beside the line."""
+"""The report as annotations that GitHub shows beside a workflow's run."""
 
 from __future__ import annotations
 
 from opssight_migrate.model.report import Diagnostic, Report
-from opssight_migrate.render.visible import visible
+from opssight_migrate.render.report_text import finding_lines
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 
@@ -13,29 +13,21 @@ def annotation_lines(report: Report) -> list[str]:
 
     Source: actions/toolkit, packages/core/src/command.ts, escapeData and escapeProperty.
     """
-    return [_annotation(one, report.command) for one in report.diagnostics]
+    return [
+        f"::{_LEVELS[one.severity]} {_place(one)}title={_property(one.code or report.command)}"
+        f"::{_data(chr(10).join(finding_lines(one)))}"
+        for one in report.diagnostics
+    ]
 
 
-def place_of(found: Diagnostic) -> tuple[str, str] | None:
-    """Return file and line of a finding in a file, None for one about anything else."""
-    path, colon, line = (found.location or "").rpartition(":")
-    return (path, line) if colon and line.isdigit() else None
-
-
-def _annotation(found: Diagnostic, command: str) -> str:
-    place = place_of(found)
-    given = {"title": found.code or command}
-    if place is not None:
-        given = {"file": place[0], "line": place[1], **given}
-    properties = ",".join(f"{key}={_property(text)}" for key, text in given.items())
-    where = f" ({found.location})" if found.location and place is None else ""
-    text = found.message + where + (f"\nhelp: {found.hint}" if found.hint else "")
-    return f"::{_LEVELS[found.severity]} {properties}::{_data(text)}"
+def _place(found: Diagnostic) -> str:
+    """Return the file and the line of what was found in one, for GitHub to show it there."""
+    path, _, line = (found.location or "").rpartition(":")
+    return f"file={_property(path)},line={line}," if path and line.isdigit() else ""
 
 
 def _data(text: str) -> str:
-    lines = text.replace("%", "%25").replace("\r", "%0D").split("\n")
-    return "%0A".join(visible(line) for line in lines)
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from opssight_migrate.model.report import CheckResult, Diagnostic, Report
-from opssight_migrate.render.annotations import place_of
+from opssight_migrate.model.report import CheckResult, Report
 from opssight_migrate.render.report_text import finding_lines
 from opssight_migrate.render.visible import visible
 
@@ -16,14 +15,15 @@ def document(report: Report) -> str:
     for check in report.checks:
         _case(suite, check, report)
     ids = {check.id for check in report.checks}
-    others = [d for d in report.diagnostics if d.severity == "error" and d.code not in ids]
-    is_finding = report.status == "findings"
-    for one in others:
-        _other(suite, one, report.command, "failure" if is_finding else "error")
-    cases = list(suite)
-    suite.set("tests", str(len(cases)))
-    for kind, name in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
-        suite.set(name, str(sum(case.find(kind) is not None for case in cases)))
+    stopped = [d for d in report.diagnostics if d.severity == "error" and d.code not in ids]
+    for one in stopped:
+        case = ET.SubElement(suite, "testcase", classname="run", name=report.command)
+        told = ET.SubElement(case, "error", message=visible(one.message))
+        told.text = "\n".join(finding_lines(one))
+    suite.set("tests", str(len(report.checks) + len(stopped)))
+    suite.set("failures", str(sum(check.status == "failed" for check in report.checks)))
+    suite.set("errors", str(len(stopped)))
+    suite.set("skipped", str(sum(check.status == "skipped" for check in report.checks)))
     suite.set("time", f"{report.duration_ms / 1000:.3f}")
     suite.set("timestamp", report.started_at.strftime("%Y-%m-%dT%H:%M:%S"))
     root = ET.Element("testsuites")
@@ -32,20 +32,7 @@ def document(report: Report) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _other(suite: ET.Element, found: Diagnostic, command: str, kind: str) -> None:
-    place = place_of(found)
-    name = f"{found.code} {found.location}" if place else command
-    case = ET.SubElement(suite, "testcase", classname=place[0] if place else "run", name=name)
-    if place is not None:
-        case.set("file", visible(place[0]))
-    told = ET.SubElement(case, kind, message=visible(found.message))
-    told.text = "\n".join(finding_lines(found))
-
-
 def _case(suite: ET.Element, check: CheckResult, report: Report) -> None:
-    found = [d for d in report.diagnostics if d.code == check.id and d.severity != "note"]
-    if check.status == "failed" and not found:
-        return  # a part of ``check``: each of its findings is a case of its own
     case = ET.SubElement(
         suite,
         "testcase",
@@ -56,5 +43,6 @@ def _case(suite: ET.Element, check: CheckResult, report: Report) -> None:
     if check.status == "skipped":
         ET.SubElement(case, "skipped", message=visible(check.reason or ""))
     if check.status == "failed":
+        found = [d for d in report.diagnostics if d.code == check.id and d.severity != "note"]
         failure = ET.SubElement(case, "failure", message=visible(found[0].message))
         failure.text = "\n".join(line for one in found for line in finding_lines(one))
