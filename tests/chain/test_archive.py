@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import pytest
@@ -12,10 +12,10 @@ from tests.chain.test_half_done import PullThePlugError, Stepping
 from tests.conftest import DatabaseAt
 
 from opssight_migrate.model.errors import RefusedError, RowsWouldBeLostError
-from opssight_migrate.model.events import Event, Noted
+from opssight_migrate.model.events import Event, Noted, StatementStarted
 from opssight_migrate.opssight.revisions import HEAD, MULTI_TENANCY, START, TARGET
 from opssight_migrate.opssight.tables import TABLES_AT_START
-from opssight_migrate.postgres import archive, catalog, chain, digest
+from opssight_migrate.postgres import archive, catalog, chain, digest, following
 from opssight_migrate.postgres.digest import TableDigest
 from opssight_migrate.postgres.session import Session
 
@@ -428,3 +428,110 @@ def test_no_table_is_rewritten_on_the_way_down_and_up(place: Place) -> None:
 
     assert {t: catalog.filenode_of(place.session, t) for t in TABLES_AT_START} == before
     assert catalog.filenode_of(place.session, "user_roles") == moved
+
+
+@pytest.fixture
+def many(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Any value off the usual is one too many to be read under the lock."""
+    monkeypatch.setattr(following, "FEW_ROWS", 0)
+    monkeypatch.setattr(following, "_BATCH_ROWS", 7)
+    return place
+
+
+def test_with_many_values_down_and_up_lose_none_and_leave_no_trigger(many: Place) -> None:
+    catalogue, rows = catalogue_text(many.session), many.rows()
+
+    many.down(START)
+    assert catalogue_text(many.session) == golden_text(START)
+    assert many.session.rows("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal") == []
+    many.up()
+
+    assert catalogue_text(many.session) == catalogue
+    assert many.rows() == rows
+    assert _schemas(many.session) == []
+
+
+def test_what_is_written_while_many_values_are_copied_is_followed(
+    many: Place, opened: Callable[[str], Session]
+) -> None:
+    many.down(MULTI_TENANCY)
+    other = opened(many.session.connection.info.dsn)
+    acme = other.scalar("SELECT id FROM organizations WHERE slug = 'acme'")
+    usual = other.scalar("SELECT id FROM organizations WHERE slug = 'default'")
+    ids = [one for (one,) in other.rows("SELECT id FROM users ORDER BY id")]
+    written: list[str] = []
+
+    def somebody_writes() -> None:
+        if written or not following.follows(many.session, "users"):
+            return
+        if not other.scalar(f"SELECT count(*) FROM {ARCHIVE}.users__organization_id"):
+            return
+        change = "UPDATE users SET organization_id = %s WHERE id = %s"
+        for one in (ids[0], ids[-1]):
+            other.execute(change, (acme, one))
+        for one in (ids[2], ids[-2]):
+            other.execute(change, (usual, one))
+        other.execute(
+            "INSERT INTO users (github_id, github_username, is_active, is_superuser,"
+            " organization_id) VALUES ('n', 'new', true, false, %s)",
+            (acme,),
+        )
+        written.append("written")
+
+    drive = chain.Drive(session=many.session, archive=ARCHIVE, pause_point=somebody_writes)
+    wanted = "SELECT id, organization_id FROM users ORDER BY id"
+    seen: list[Any] = []
+
+    def last_look(event: Event) -> None:
+        if (
+            isinstance(event, StatementStarted)
+            and event.what == "DROP COLUMN users.organization_id"
+        ):
+            seen.extend(other.rows(wanted))
+
+    chain.downgrade(replace(drive, emit=last_look), START)
+    many.up()
+
+    assert written == ["written"]
+    assert many.session.rows(wanted) == seen
+    assert len(seen) == len(ids) + 1
+
+
+def test_with_many_values_every_committed_piece_can_be_gone_on_from(many: Place) -> None:
+    rows = many.rows()
+
+    def down(session: Session) -> None:
+        chain.downgrade(chain.Drive(session=session, archive=ARCHIVE), START)
+
+    assert _by_pieces(many.session, down) > 40
+    assert catalogue_text(many.session) == golden_text(START)
+    many.up()
+    assert many.rows() == rows
+
+
+def test_a_role_without_rights_in_the_archive_writes_on_while_it_is_followed(
+    many: Place, opened: Callable[[str], Session]
+) -> None:
+    many.down(MULTI_TENANCY)
+    other = opened(many.session.connection.info.dsn)
+    many.session.execute("CREATE ROLE archive_writer")
+    try:
+        many.session.execute("GRANT SELECT, UPDATE ON users, organizations TO archive_writer")
+        other.execute("SET ROLE archive_writer")
+        written: list[int] = []
+
+        def application_writes() -> None:
+            if following.follows(many.session, "users") and not written:
+                change = "UPDATE users SET organization_id = (SELECT max(id) FROM organizations)"
+                written.append(other.execute(change))
+
+        drive = chain.Drive(session=many.session, archive=ARCHIVE, pause_point=application_writes)
+        chain.downgrade(drive, START)
+
+        assert written == [200]
+        [kept] = archive.named(many.session, "column", "users.organization_id")
+        assert archive.rows_of(many.session, kept) == 200
+    finally:
+        other.execute("RESET ROLE")
+        many.session.execute("DROP OWNED BY archive_writer")
+        many.session.execute("DROP ROLE archive_writer")

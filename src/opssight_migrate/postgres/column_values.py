@@ -57,6 +57,19 @@ def keep(session: Session, schema: str, table: str, column: str, usual: object |
     Run again, it brings the copy up to date: first while others write, then under the lock that
     drops the column, when little or nothing is left to copy. ``usual`` None: NULL is usual.
     """
+    prepare(session, schema, table, column, usual)
+    names = {
+        "values": sql.Identifier(schema, f"{table}__{column}"),
+        "column": sql.Identifier(column),
+        "table": sql.Identifier("public", table),
+    }
+    off = off_usual(column, usual)
+    session.execute(sql.SQL(_COPIED).format(off=off, **names))
+    session.execute(sql.SQL(_LET_GO).format(off=off, **names))
+
+
+def prepare(session: Session, schema: str, table: str, column: str, usual: object | None) -> None:
+    """Make and list the table that holds a column's values, unless it is there."""
     archive.make(session, schema)
     values = sql.Identifier(schema, f"{table}__{column}")
     names = {
@@ -68,9 +81,6 @@ def keep(session: Session, schema: str, table: str, column: str, usual: object |
         session.execute(sql.SQL(_CREATE).format(**names))
         session.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(values))
     archive.enter(session, schema, "column", name_of(table, column), {"usual": usual})
-    off = off_usual(column, usual)
-    session.execute(sql.SQL(_COPIED).format(off=off, **names))
-    session.execute(sql.SQL(_LET_GO).format(off=off, **names))
 
 
 def is_behind(session: Session, schema: str, table: str, column: str, usual: object | None) -> bool:

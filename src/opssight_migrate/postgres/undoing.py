@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from psycopg import sql
 
 from opssight_migrate.opssight.shims import UniqueShim
-from opssight_migrate.postgres import archive, catalog, column_values, loss, references
+from opssight_migrate.postgres import archive, catalog, column_values, following, loss, references
 from opssight_migrate.postgres.ddl import Ddl
-from opssight_migrate.postgres.locks import Wanted
+from opssight_migrate.postgres.locks import Mode, Wanted
 from opssight_migrate.postgres.references import ForeignKey
 
 _REFERENCED = """
@@ -89,12 +89,12 @@ class Undoing(Ddl):
             return
         into = self.archive_name
         usual = column_values.usual_by_upgrade(self.session, table, column, self.organization)
-        if into is not None and column_values.is_behind(self.session, into, table, column, usual):
-            with self.session.writing():
-                column_values.keep(self.session, into, table, column, usual)
+        followed = into is not None and self._copy_values(into, table, column, usual)
 
         def work() -> None:
-            if into is not None:
+            if into is not None and followed:
+                following.end(self.session, into, table, column)
+            elif into is not None:
                 column_values.keep(self.session, into, table, column, usual)
             self.run(
                 sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}").format(
@@ -105,6 +105,24 @@ class Undoing(Ddl):
         self.transaction(
             f"DROP COLUMN {table}.{column}", (Wanted(table), *self._referenced_by(table)), work
         )
+
+    def _copy_values(self, into: str, table: str, column: str, usual: object | None) -> bool:
+        """Copy values while others write; return whether a trigger keeps the copy true."""
+        if not following.follows(self.session, table):
+            if not following.is_worth_it(self.session, table, column, usual):
+                if column_values.is_behind(self.session, into, table, column, usual):
+                    with self.session.writing():
+                        column_values.keep(self.session, into, table, column, usual)
+                return False
+
+            def begin() -> None:
+                column_values.prepare(self.session, into, table, column, usual)
+                following.begin(self.session, into, table, column, usual)
+
+            locks = (Wanted(table, Mode.SHARE_ROW_EXCLUSIVE),)
+            self.transaction(f"CREATE TRIGGER on {table}", locks, begin)
+        following.copy(self.session, into, table, column, usual, self.door.pause_point)
+        return True
 
     def drop_table(self, name: str) -> None:
         """Take a table away if it is there: drop it without rows, else archive it.
