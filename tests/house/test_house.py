@@ -39,6 +39,7 @@ _SQL = re.compile(
 )
 # The last one reads other people's SQL, and sends none.
 _ROOMS_WITH_SQL = {"postgres", "steps", "checks", "static"}
+_ROOMS_WITH_SQL = {"postgres", "backups", "steps", "checks"}
 # OpsSight's own data and statements, as text: the sample, and what its old release sends.
 _FILES_WITH_SQL = {
     "opssight/old_release.py",

@@ -197,8 +197,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(written: Written) -> Non
         ("[time_series]\ncompress_after = { metric = '1d' }", "did you mean 'metrics'?"),
         ("[zzz]\nkeep_last = 3", "known are cleanup, defaults, environments, governor"),
         (
-            "[defaults]\nbackup = 'auto'",
-            "known are batch_target, lock_budget, on_failure, stall_budget",
+            "[defaults]\nzzz = 'auto'",
+            "known are backup, backup_dir, backup_identity_command, backup_manifest_key, "
+            "backup_plain, backup_recipients, batch_target, lock_budget, on_failure, stall_budget",
         ),
     ],
 )
@@ -397,3 +398,45 @@ def test_settings_are_frozen(written: Written) -> None:
         settings.defaults.lock_budget = timedelta(0)
     with pytest.raises(AttributeError):
         settings.profile("staging").protected = True
+
+
+KEY = "age1" + "q" * 58
+
+
+def test_an_environment_says_about_backups_what_the_defaults_do_not(written: Written) -> None:
+    settings = written(
+        f"""
+        [defaults]
+        backup_recipients = ["{KEY}"]
+        backup_manifest_key = "hunter2"
+        [environments.local]
+        url = "embedded"
+        [environments.staging]
+        backup = "required"
+        backup_dir = "/backups"
+        backup_recipients = []
+        """
+    )
+
+    local = settings.profile("local").backups
+    assert (local.policy, local.directory, local.recipients) == ("auto", None, (KEY,))
+    assert local.plain  # its data lies open beside it
+    staging = settings.profile("staging").backups
+    assert (staging.policy, staging.directory, staging.recipients) == ("required", "/backups", ())
+    assert not staging.plain
+    assert "hunter2" not in repr(staging)
+
+
+def test_recipients_in_a_variable_are_separated_by_commas(written: Written) -> None:
+    variable = {"OPSSIGHT_DEFAULTS__BACKUP_RECIPIENTS": f"{KEY}, ssh-ed25519 AAAA me"}
+
+    backups = written("[environments.local]\nurl = 'embedded'", variable).profile("local").backups
+
+    assert backups.recipients == (KEY, "ssh-ed25519 AAAA me")
+
+
+def test_a_secret_key_among_the_recipients_is_refused_and_not_told(written: Written) -> None:
+    said = refusal(written, '[defaults]\nbackup_recipients = ["AGE-SECRET-KEY-1QQQ"]')
+
+    assert "backup_recipients" in said
+    assert "1QQQ" not in said

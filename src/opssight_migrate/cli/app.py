@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
 from opssight_migrate.cli.check import check
+from opssight_migrate.cli.backup import backup
 from opssight_migrate.cli.cleanup import cleanup
 from opssight_migrate.cli.doctor import doctor
 from opssight_migrate.cli.explain import explain
@@ -96,6 +97,7 @@ def _program(
 
 for _verb in (migrate, rollback, cleanup, status, verify, check, doctor, init, explain, history):
     app.command()(_verb)
+app.add_typer(backup, name="backup")
 
 
 def _told_exit_code(error: BaseException, given: Sequence[str], commands: Sequence[str]) -> int:

@@ -44,6 +44,18 @@ def codes(incomplete: str) -> list[tuple[str, str]]:
 
     wanted = incomplete.lower()
     return [(c, what) for c, what in explain.codes().items() if c.lower().startswith(wanted)]
+def backups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer the backups on the shelf of the environment that was named, newest first."""
+    from opssight_migrate import settings
+    from opssight_migrate.commands import backup
+
+    parent: Any = ctx.params
+    try:
+        given = parent.get("config")
+        profile = settings.load(Path(given) if given else None).profile(parent.get("environment"))
+    except MigrateError:
+        return []
+    return [one for one in backup.completions(profile) if one[0].startswith(incomplete)]
 
 
 def revisions(incomplete: str) -> list[tuple[str, str]]:

@@ -41,6 +41,7 @@ from opssight_migrate.model.plan import (
     Severity,
 )
 from opssight_migrate.model.report import (
+    Artifact,
     CheckResult,
     Database,
     Diagnostic,
@@ -110,6 +111,7 @@ class Draft:
         self.checks: list[CheckResult] = []
         self.diagnostics: list[Diagnostic] = []
         self.next: list[Next] = []
+        self.artifacts: list[Artifact] = []
         self._steps: dict[str, ReportStep] = {}
         self._started_at: datetime = utc_now()
         self._started = time.monotonic()
@@ -240,6 +242,7 @@ class Draft:
             last_run=self.last_run,
             checks=tuple(self.checks),
             diagnostics=tuple(self.diagnostics),
+            artifacts=tuple(self.artifacts),
             next=tuple(self.next),
         )
 

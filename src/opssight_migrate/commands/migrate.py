@@ -9,6 +9,7 @@ from pathlib import Path
 
 from opssight_migrate import __version__
 from opssight_migrate.commands import operators, rehearsal, saved_plan, unwinding, wiring
+from opssight_migrate.commands import rehearsal, safety, unwinding, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
@@ -127,7 +128,8 @@ class _Migration:
         prospect = planner.prospect(
             wiring.looking(self.session, self.profile, self.emit), self.target
         )
-        prospect = replace(prospect, plan=self._rehearsed(prospect.plan))
+        plan = safety.planned(self._rehearsed(prospect.plan), self.profile, self.session)
+        prospect = replace(prospect, plan=plan)
         self.emit(PlanMade(plan=prospect.plan))
         self.draft.revision_to = prospect.plan.revision_from
         self.draft.shims = standing.shims_standing(prospect.catalogue)
@@ -179,6 +181,9 @@ class _Migration:
 
     def _carry_out(self, prospect: Prospect) -> None:
         plan = prospect.plan
+        made = safety.backup(self.profile, self.session, self.emit, self.stop.pause_point)
+        if made is not None:
+            self.draft.artifacts += safety.artifacts_of(made)
         with self.session.writing():
             journal.install(self.session)
             marker.mark(self.session, self.profile.name, plan.database, adopt=prospect.is_copy)
@@ -186,6 +191,7 @@ class _Migration:
         self.emit(RunStarted(run_id=book.run_id, resumes=book.resumes, steps_total=len(plan.steps)))
         with self.session.writing():
             self._leave_trace(book, f"migration to {self.target} begins", plan)
+            safety.leave_trace(book, made)
         runner = self._runner(book)
         started = time.monotonic()
         status: Status = "failed"

@@ -180,6 +180,22 @@ class OperatorError(RefusedError):
     """The environment names its operators, and this is none of them."""
 
     code = "OM314"
+class ClientToolError(RefusedError):
+    """pg_dump or pg_restore is missing, or of a version that does not fit."""
+
+    code = "OM321"
+
+
+class ForeignBackupError(RefusedError):
+    """A backup of another database or of another environment."""
+
+    code = "OM322"
+
+
+class BackupPolicyError(RefusedError):
+    """The profile requires a backup and does not say how to make one."""
+
+    code = "OM323"
 
 
 class BusyError(MigrateError):
@@ -275,3 +291,34 @@ class TerminatedRunError(InterruptedRunError):
 
     code = "OM603"
     exit_code = ExitCode.TERMINATED
+
+
+class BackupError(MigrateError):
+    """A backup is missing, or could not be made."""
+
+    code = "OM801"
+    exit_code = ExitCode.BACKUP
+
+
+class DamagedBackupError(BackupError):
+    """A backup is not, byte for byte, what was written."""
+
+    code = "OM802"
+
+
+class WrongKeyError(BackupError):
+    """A backup cannot be opened with the identity that was given."""
+
+    code = "OM803"
+
+
+class ManifestError(BackupError):
+    """The manifest beside a backup is missing, unreadable or not the one that was signed."""
+
+    code = "OM804"
+
+
+class NotProvenError(BackupError):
+    """A backup was restored, and what came out is not what went in."""
+
+    code = "OM805"

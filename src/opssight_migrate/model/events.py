@@ -192,6 +192,38 @@ class TableCompared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStarted:
+    """A backup is being written. ``proves`` when it is restored and digested as it is made."""
+
+    path: str
+    tables: int
+    sealed: bool
+    proves: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupProgressed:
+    """So much of a backup is on disk; ``tables_done`` of its tables are digested."""
+
+    tables_done: int
+    tables_total: int
+    size_bytes: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupMade:
+    """A backup and its manifest are on disk, synced, under their names."""
+
+    path: str
+    size_bytes: int
+    rows: int
+    sha256: str
+    proven: bool
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopRequested:
     """A signal asked us to stop; we stop after the current batch."""
 
@@ -224,6 +256,9 @@ Event = (
     | Noted
     | ProofStarted
     | TableCompared
+    | BackupStarted
+    | BackupProgressed
+    | BackupMade
     | StopRequested
     | RunFinished
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.model import events as told
 from opssight_migrate.model.events import Event
-from opssight_migrate.render.phrases import duration, rows_of
+from opssight_migrate.render.phrases import backup_line, duration, rows_of
 from opssight_migrate.render.visible import visible
 
 # How often the same wait for a lock is told again as a line of its own.
@@ -88,6 +88,10 @@ class Activity:
                 self._begin(visible(name))
             case told.StepFinished():
                 self._begin("going on")
+            case told.BackupStarted():
+                self._begin("making the backup")
+            case told.BackupMade():
+                self._begin("starting")
             case told.ProofStarted():
                 self._begin("comparing with the rows before")
             case _ if self.work is not None:
@@ -110,6 +114,8 @@ def _note(work: Work, event: Event) -> None:
             work.waiting = None
         case told.StatementStarted():
             work.what, work.waiting = visible(event.what), None
+        case told.BackupProgressed():
+            work.what, work.waiting = backup_line(event), None
         case told.TableCompared():
             work.what, work.waiting = visible(event.table), None
         case told.LockTaken():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from humanize import naturalsize
+
 from opssight_migrate.model import events as told
 from opssight_migrate.model.errors import MigrateError, Touched
 from opssight_migrate.model.events import Event
@@ -90,10 +92,33 @@ def _progress(event: Event) -> str:
             return f"comparing {counted(event.tables, 'table')}"
         case told.TableCompared():
             return f"{event.table}: {counted(event.rows, 'row')}, {_comparison(event)}"
+        case told.BackupStarted() | told.BackupProgressed() | told.BackupMade():
+            return backup_line(event)
         case told.RunFinished():
             return f"run {event.run_id}: {event.status}, {duration(event.elapsed_s)}"
         case _:
             return type(event).__name__
+
+
+def backup_line(event: told.BackupStarted | told.BackupProgressed | told.BackupMade) -> str:
+    """Say how far a backup is: tables, bytes and the rate."""
+    match event:
+        case told.BackupStarted():
+            how = "sealed" if event.sealed else "plain"
+            proof = ", restored and compared as it is written" if event.proves else ""
+            return f"backup of {counted(event.tables, 'table')}, {how}{proof}: {event.path}"
+        case told.BackupProgressed():
+            rate = event.size_bytes / event.elapsed_s if event.elapsed_s > 0 else 0
+            return (
+                f"backup: {event.tables_done} of {counted(event.tables_total, 'table')} digested, "
+                f"{naturalsize(event.size_bytes)}, {naturalsize(rate)}/s"
+            )
+        case told.BackupMade():
+            proof = ", proven by a restore" if event.proven else ""
+            return (
+                f"backup made: {counted(event.rows, 'row')}, {naturalsize(event.size_bytes)}, "
+                f"{duration(event.elapsed_s)}{proof}: {event.path}"
+            )
 
 
 def _receipt(event: told.LockTaken) -> str:

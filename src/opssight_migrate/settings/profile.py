@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Self
 
@@ -12,6 +12,7 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from opssight_migrate.model.errors import UnknownEnvironmentError
+from opssight_migrate.settings.backups import Backups, backups_of
 from opssight_migrate.settings.origins import KeyPath, nearest, origin
 from opssight_migrate.settings.tables import (
     SOURCES,
@@ -56,6 +57,7 @@ class Profile:
     time_series: TimeSeries
     old_release: OldRelease
     governor: Governor
+    backups: Backups = field(default_factory=Backups)
 
     @property
     def is_embedded(self) -> bool:
@@ -148,6 +150,11 @@ class Settings(BaseSettings):
             time_series=self.time_series,
             old_release=self.old_release,
             governor=self.governor,
+            backups=backups_of(
+                chosen,
+                self.defaults,
+                is_embedded=chosen.url is not None and chosen.url.get_secret_value() == EMBEDDED,
+            ),
         )
 
     def digest(self) -> str:

@@ -43,6 +43,19 @@ Operator = Annotated[str, Field(pattern=r"^(db|os):.+$")]
 OnFailure = Literal["rollback", "stop"]
 
 
+BackupPolicy = Literal["auto", "required", "never"]
+
+
+def _listed(value: object) -> object:
+    """Split the text of a variable, which cannot hold a list."""
+    if not isinstance(value, str):
+        return value
+    return tuple(one.strip() for one in value.split(",") if one.strip())
+
+
+Recipient = Annotated[str, Field(pattern=r"^(age1[0-9a-z]+|ssh-(ed25519|rsa) \S+( .*)?)$")]
+
+
 class Table(BaseModel):
     """A table of the file."""
 
@@ -56,7 +69,18 @@ class Project(Table):
     target_revision: Annotated[str, Field(pattern=r"^[0-9a-z_]+$")] | None = None
 
 
-class Defaults(Table):
+class BackupKeys(Table):
+    """The keys about backups. None means: as in [defaults], or as built in."""
+
+    backup: BackupPolicy | None = None
+    backup_dir: Text | None = None
+    backup_recipients: Annotated[tuple[Recipient, ...], BeforeValidator(_listed)] | None = None
+    backup_identity_command: Secret | None = None
+    backup_manifest_key: Secret | None = None
+    backup_plain: bool | None = None
+
+
+class Defaults(BackupKeys):
     """[defaults], for every environment that does not say otherwise."""
 
     lock_budget: Duration = timedelta(minutes=5)
@@ -123,7 +147,7 @@ class Cleanup(Table):
     keep_days: Annotated[int, Field(ge=0)] = 30
 
 
-class Environment(Table):
+class Environment(BackupKeys):
     """[environments.NAME]. None means: as in [defaults], or as libpq would do it."""
 
     url: Secret | None = None

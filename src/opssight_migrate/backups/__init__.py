@@ -1,0 +1,1 @@
+"""Backups: dumped, sealed as they stream, described, proven, opened again."""

@@ -1,0 +1,90 @@
+"""pg_dump as a stream that ends well only if pg_dump did."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from typing import IO
+
+from opssight_migrate.backups.restore import Restoring
+from opssight_migrate.backups.seal import CHUNK_BYTES
+from opssight_migrate.model.errors import BackupError
+from opssight_migrate.postgres.clients import Clients
+from opssight_migrate.postgres.failures import masked
+from opssight_migrate.postgres.siblings import ProgramConnection
+
+_LEVEL = "1"
+_LINES = 5
+
+
+class Dump:
+    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte.
+
+    A killed pg_dump leaves a stream that looks whole. So the end is told to the reader only after
+    the exit code was looked at, and ``read`` raises where it was not 0.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        connection: ProgramConnection,
+        snapshot: str,
+        *,
+        tee: Restoring | None = None,
+    ) -> None:
+        self.size_bytes = 0
+        self._tee = tee
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [
+                clients.program("pg_dump"),
+                "--format=custom",
+                f"--compress={_LEVEL}",
+                "--no-password",
+                f"--snapshot={snapshot}",
+                "--dbname",
+                connection.conninfo,
+            ],
+            env=connection.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            bufsize=CHUNK_BYTES,
+        )
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece; nothing at an end that is good.
+
+        Raises: BackupError, with pg_dump's own words.
+        """
+        assert self._process.stdout is not None
+        piece = self._process.stdout.read(max(size, CHUNK_BYTES) if size < 0 else size) or b""
+        if not piece:
+            if code := self._process.wait():
+                raise BackupError(
+                    f"pg_dump ended with {_ending(code)}: {self._words()}",
+                    hint="mend that, and give the same command again",
+                )
+            return b""
+        if self._tee is not None:
+            self._tee.write(piece)
+        self.size_bytes += len(piece)
+        return piece
+
+    def kill(self) -> None:
+        """End pg_dump, if it still runs, and let go of what it said."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._said.close()
+
+    def _words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return masked("; ".join(lines[:_LINES])) or "it said nothing"
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

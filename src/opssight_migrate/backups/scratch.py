@@ -1,0 +1,68 @@
+"""A scratch database beside the one that is backed up: what is restored there proves the dump."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from opssight_migrate.model.errors import PrivilegeError
+from opssight_migrate.postgres import properties, siblings
+from opssight_migrate.postgres.properties import DatabaseProperties
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.sql import SQL, Identifier
+
+PREFIX = "opssight_proof_"
+"""How the names of scratch databases begin."""
+
+_APPLICATION = "opssight-migrate/proof"
+_MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
+_LEFT_BEHIND = """
+SELECT d.datname::text FROM pg_database AS d
+ WHERE starts_with(d.datname, %s) AND pg_has_role(d.datdba, 'USAGE')
+"""
+_LOCKED = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+_FREED = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
+
+
+def is_possible(session: Session) -> bool:
+    """Tell whether our role may make a scratch database."""
+    return bool(session.scalar(_MAY_CREATE))
+
+
+@contextmanager
+def scratch(session: Session, like: DatabaseProperties) -> Iterator[str]:
+    """Lend an empty database on the same server, sorted and encoded alike; gone at the end.
+
+    Those of a killed process go at the next start: whoever lives holds a lock on its own.
+
+    Raises: PrivilegeError if our role may not make one.
+    """
+    if not is_possible(session):
+        raise PrivilegeError(
+            "a proven backup is restored into a scratch database, and this role may make none",
+            hint="give it CREATEDB, or prove the backup elsewhere: backup verify --restore",
+        )
+    name = f"{PREFIX}{uuid4().hex[:12]}"
+    maintenance = siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)
+    try:
+        _sweep(maintenance)
+        maintenance.scalar(_LOCKED, (name,))
+        properties.create(maintenance, name, like, owner=None)
+        try:
+            yield name
+        finally:
+            _drop(maintenance, name)
+    finally:
+        maintenance.close()
+
+
+def _sweep(maintenance: Session) -> None:
+    for (name,) in maintenance.rows(_LEFT_BEHIND, (PREFIX,)):
+        if maintenance.scalar(_LOCKED, (name,)):
+            _drop(maintenance, name)
+            maintenance.scalar(_FREED, (name,))
+
+
+def _drop(maintenance: Session, name: str) -> None:
+    maintenance.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))

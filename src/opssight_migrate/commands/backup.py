@@ -1,0 +1,209 @@
+"""``backup create | list | verify``: what lies on the shelf, and whether it is any good."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opssight_migrate import __version__
+from opssight_migrate.backups import creation, seal, shelf, verification
+from opssight_migrate.backups.shelf import Shelved, Spoilt
+from opssight_migrate.commands import safety, wiring
+from opssight_migrate.commands.draft import Draft
+from opssight_migrate.engine.stopping import StopSignal
+from opssight_migrate.model.errors import BackupError, MigrateError, StandbyError, UsageError
+from opssight_migrate.model.events import Emit, Event, Noted
+from opssight_migrate.model.report import CheckResult, Diagnostic, Next, Report
+from opssight_migrate.postgres import connect, exclusive, journal, marker
+from opssight_migrate.postgres.journal import Journal, RunFacts
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """What to verify: ``path`` None is the newest; without ``identity`` a sealed one stays shut."""
+
+    path: Path | None = None
+    identity: Path | None = None
+    restores: bool = False
+    argv_hint: str = ""
+
+
+def create(
+    settings: Settings, profile: Profile, *, proves: bool, emit: Emit, argv_hint: str = ""
+) -> Report:
+    """Put a backup of the profile's database on its shelf."""
+    draft = Draft("backup create", profile)
+
+    def tell(event: Event) -> None:
+        draft.hear(event)
+        emit(event)
+
+    with draft.recording():
+        order = safety.order(profile, proves=proves)
+        with wiring.connected(profile, "backup", tell) as session:
+            _refuse(session, profile, draft)
+            safety.warn_of_plain(profile, tell)
+            stop = StopSignal(session, tell)
+            with stop.listening():
+                order = safety.order(profile, proves=proves, pulse=stop.pause_point)
+                made = creation.create(session, order, tell)
+            draft.artifacts += safety.artifacts_of(made)
+            draft.revision_to = made.manifest.revision
+            _write_down(session, settings, profile, made, tell)
+        command = " ".join(filter(None, ("opssight-migrate backup verify", argv_hint)))
+        draft.next.append(Next(command=command, why="see that it is whole, any time"))
+    return draft.report()
+
+
+def listed(profile: Profile, *, every_environment: bool = False) -> Report:
+    """Tell what lies on the shelf, newest first; spoilt ones are warnings."""
+    draft = Draft("backup list", profile)
+    with draft.recording():
+        found = safety.shelf_of(profile).listed(None if every_environment else profile.name)
+        for one in found:
+            if isinstance(one, Spoilt):
+                draft.diagnostics.append(
+                    Diagnostic(
+                        code=one.error.code,
+                        severity="warning",
+                        message=one.error.message,
+                        location=str(one.path),
+                    )
+                )
+            else:
+                draft.artifacts.append(safety.artifacts_of(one)[0])
+    return draft.report()
+
+
+def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
+    """Look whether a backup is still what was written, opens and, if asked, restores."""
+    draft = Draft("backup verify", profile)
+
+    def tell(event: Event) -> None:
+        draft.hear(event)
+        emit(event)
+
+    with draft.recording():
+        backup = _chosen(profile, request.path)
+        verification.refuse_other_environment(backup, profile.name)
+        was_signed = verification.check_file(backup, profile.backups.manifest_key)
+        _passed(draft, "sha256", "The file is byte for byte what was written", is_passed=True)
+        _passed(draft, "signature", "The manifest carries our HMAC", is_passed=was_signed)
+        identities = _identities(profile, request, backup)
+        opens = bool(identities) or not backup.manifest.file.sealed
+        if opens:
+            verification.check_seal(backup, identities)
+        elif request.restores:
+            raise UsageError(
+                "a sealed backup cannot be restored without an identity",
+                hint="give --identity FILE, or set backup_identity_command",
+            )
+        else:
+            tell(
+                Noted(
+                    severity="note",
+                    message="size and SHA-256 agree; the seal was not opened: no identity is here",
+                    hint="give --identity FILE",
+                )
+            )
+        _passed(draft, "seal", "The file opens from end to end", is_passed=opens)
+        if request.restores:
+            with wiring.connected(profile, "backup", tell) as session:
+                verification.check_restore(backup, identities, session)
+        _passed(draft, "restore", "Every table comes out as it went in", is_passed=request.restores)
+        artifacts = safety.artifacts_of(backup)
+        draft.artifacts += [artifacts[0].model_copy(update={"verified": True}), artifacts[1]]
+        draft.revision_to = backup.manifest.revision
+    return draft.report()
+
+
+def completions(profile: Profile) -> list[tuple[str, str]]:
+    """Return paths and what to say of them, for the shell, without connecting."""
+    with suppress(MigrateError, OSError):
+        return [
+            (str(one.path), f"{one.manifest.made_at:%Y-%m-%d %H:%M} {one.manifest.revision or ''}")
+            for one in safety.shelf_of(profile).listed(profile.name)
+            if isinstance(one, Shelved)
+        ]
+    return []
+
+
+def _refuse(session: Session, profile: Profile, draft: Draft) -> None:
+    with session.reading():
+        facts = connect.facts(session)
+        draft.database = facts
+        if connect.is_standby(session):
+            raise StandbyError(
+                "a backup is taken from the primary: its manifest names the WAL position",
+                hint="connect to the primary",
+            )
+        known = marker.read(session)
+        if known is not None:
+            marker.is_copy(known, profile.name, facts)
+
+
+def _write_down(
+    session: Session, settings: Settings, profile: Profile, made: Shelved, emit: Emit
+) -> None:
+    """Write the backup into the journal where there is one; a backup alone makes none."""
+    if not journal.exists(session):
+        return
+    try:
+        exclusive.take(session)
+        facts = RunFacts(
+            command="backup",
+            environment=profile.name,
+            tool_version=__version__,
+            server_version=made.manifest.origin.server_version,
+            settings_digest=settings.digest(),
+            plan_digest=made.manifest_sha256[:9],
+            revision_from=made.manifest.revision,
+            revision_to=made.manifest.revision or "",
+        )
+        book = Journal.begin(session, facts)
+        with session.writing():
+            book.guard()
+            safety.leave_trace(book, made)
+            book.end("ok")
+    except MigrateError as error:
+        emit(Noted(severity="warning", message=f"the journal lacks this backup: {error.message}"))
+
+
+def _chosen(profile: Profile, path: Path | None) -> Shelved:
+    if path is not None:
+        return shelf.taken(path)
+    place = safety.shelf_of(profile)
+    for one in place.listed(profile.name):
+        if isinstance(one, Spoilt):
+            raise one.error
+        return one
+    raise BackupError(
+        f"there is no backup of {profile.name} in {place.directory}",
+        where=str(place.directory),
+        hint="opssight-migrate backup create",
+    )
+
+
+def _identities(profile: Profile, request: VerifyRequest, backup: Shelved) -> list[Any]:
+    if not backup.manifest.file.sealed:
+        return []
+    if request.identity is not None:
+        return seal.identities_from(request.identity)
+    command = profile.backups.identity_command
+    return [] if command is None else seal.identities_printed_by(command)
+
+
+def _passed(draft: Draft, name: str, title: str, *, is_passed: bool) -> None:
+    draft.checks.append(
+        CheckResult(
+            id=name,
+            title=title,
+            category="backup",
+            status="passed" if is_passed else "skipped",
+            findings=0,
+        )
+    )
