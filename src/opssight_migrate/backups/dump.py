@@ -18,7 +18,8 @@ _LINES = 5
 
 
 class Dump:
-    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte.
+    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte;
+    ``schema`` None dumps all of them.
 
     A killed pg_dump leaves a stream that looks whole. So the end is told to the reader only after
     the exit code was looked at, and ``read`` raises where it was not 0.
@@ -31,6 +32,7 @@ class Dump:
         snapshot: str,
         *,
         tee: Restoring | None = None,
+        schema: str | None = None,
     ) -> None:
         self.size_bytes = 0
         self._tee = tee
@@ -44,6 +46,7 @@ class Dump:
                 f"--snapshot={snapshot}",
                 "--dbname",
                 connection.conninfo,
+                *([f"--schema={schema}"] if schema else []),
             ],
             env=connection.environment,
             stdin=subprocess.DEVNULL,

@@ -31,7 +31,9 @@ def is_possible(session: Session) -> bool:
 
 
 @contextmanager
-def scratch(session: Session, like: DatabaseProperties) -> Iterator[str]:
+def scratch(
+    session: Session, like: DatabaseProperties, *, owner: str | None = None
+) -> Iterator[str]:
     """Lend an empty database on the same server, sorted and encoded alike; gone at the end.
 
     Those of a killed process go at the next start: whoever lives holds a lock on its own.
@@ -48,7 +50,7 @@ def scratch(session: Session, like: DatabaseProperties) -> Iterator[str]:
     try:
         _sweep(maintenance)
         maintenance.scalar(_LOCKED, (name,))
-        properties.create(maintenance, name, like, owner=None)
+        properties.create(maintenance, name, like, owner=owner)
         try:
             yield name
         finally:
