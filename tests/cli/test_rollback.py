@@ -30,8 +30,16 @@ class Fake:
     request: RollbackRequest | None = None
 
     def __call__(
-        self, settings: Any, profile: Any, request: RollbackRequest, *, confirm: Any, emit: Any
+        self,
+        settings: Any,
+        profile: Any,
+        request: RollbackRequest,
+        *,
+        confirm: Any,
+        emit: Any,
+        safety_backup: Any,
     ) -> Report:
+        assert callable(safety_backup)
         self.request = request
         plan = replace(PLAN, environment=profile.name, protected=profile.protected)
         emit(PlanMade(plan=plan))

@@ -17,14 +17,15 @@ from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.backups import dump, scratch
-from opssight_migrate.commands import backup
+from opssight_migrate.commands import backup, safety
 from opssight_migrate.commands.backup import VerifyRequest
 from opssight_migrate.commands.migrate import MigrateRequest
+from opssight_migrate.commands.rollback import RollbackRequest, rollback
 from opssight_migrate.model.errors import NotConfirmedError
 from opssight_migrate.model.events import BackupMade, Event, RunStarted, unheard
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
-from opssight_migrate.opssight.revisions import START
+from opssight_migrate.opssight.revisions import START, TARGET
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
@@ -316,3 +317,32 @@ def test_a_signal_during_the_backup_stops_before_any_change(
     assert report.diagnostics[-1].state == "nothing was changed"
     assert everything(opened(conninfo)) == before
     assert list(shelf.iterdir()) == []
+
+
+def test_a_rollback_makes_a_backup_first_and_stops_where_it_cannot(
+    database_at: DatabaseAt, sealing: Callable[..., Settings], opened: Callable[[str], Session]
+) -> None:
+    conninfo = database_at(START)
+    assert run(sealing(conninfo, backup="never")).exit_code == 0
+    request = RollbackRequest(to_revision=START)
+
+    def back(settings: Settings) -> Report:
+        profile = settings.profile(None)
+        return rollback(
+            settings,
+            profile,
+            request,
+            confirm=Asked(),
+            emit=unheard,
+            safety_backup=safety.before(profile, unheard),
+        )
+
+    refused = back(sealing(conninfo, backup="required", backup_recipients=[]))
+    assert (refused.exit_code, error_of(refused)[0]) == (7, "OM323")
+    assert opened(conninfo).scalar("SELECT version_num FROM alembic_version") == TARGET
+    settings = sealing(conninfo)
+    report = back(settings)
+    assert report.exit_code == 0, report.diagnostics
+    made = backup.listed(settings.profile(None)).artifacts
+    assert [one.kind for one in made] == ["backup"]
+    assert safety.shelf_of(settings.profile(None)).listed()[0].manifest.revision == TARGET  # type: ignore[union-attr]

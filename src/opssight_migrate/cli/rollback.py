@@ -67,6 +67,7 @@ def rollback(
 
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import rollback as command
+        from opssight_migrate.commands import safety
 
         ask = Confirmation(
             verb="Roll back",
@@ -80,7 +81,12 @@ def rollback(
             to_revision=to_revision, run=run, dry_run=dry_run, argv_hint=stage.hint
         )
         report = command.rollback(
-            stage.settings, stage.profile, request, confirm=ask, emit=stage.emit
+            stage.settings,
+            stage.profile,
+            request,
+            confirm=ask,
+            emit=stage.emit,
+            safety_backup=safety.before(stage.profile, stage.emit),
         )
         return with_pending(report) if dry_run and detailed_exitcode else report
 

@@ -68,6 +68,8 @@ def backup(
     Raises: BackupError and what ``creation.create`` raises; then nothing may be changed.
     """
     if not is_wanted(profile):
+        if profile.backups.policy == "required":
+            order(profile)  # says what is missing
         return None
     warn_of_plain(profile, emit)
     try:
@@ -76,6 +78,15 @@ def backup(
         stopped = type(error)("stopped while the backup was made; nothing of it is left")
         stopped.touched = Touched.NOTHING
         raise stopped from error
+
+
+def before(profile: Profile, emit: Emit) -> Callable[[Session, Plan], None]:
+    """Return what a verb calls after its question and before its first change."""
+
+    def make(session: Session, _: Plan) -> None:
+        backup(profile, session, emit, lambda: None)
+
+    return make
 
 
 def order(

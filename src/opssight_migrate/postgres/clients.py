@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from opssight_migrate.model.errors import ClientToolError, EmbeddedServerError
@@ -96,6 +97,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
+@cache  # Debian's are wrappers in Perl, and slow to ask
 def _version(directory: Path) -> str | None:
     """Return the version that all three programs there agree on; None if they do not run."""
     versions: set[str] = set()
