@@ -38,8 +38,7 @@ _SQL = re.compile(
     r"^\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH \w+ AS|CREATE|ALTER|DROP|SET TRANSACTION)\s"
 )
 # The last one reads other people's SQL, and sends none.
-_ROOMS_WITH_SQL = {"postgres", "steps", "checks", "static"}
-_ROOMS_WITH_SQL = {"postgres", "backups", "steps", "checks"}
+_ROOMS_WITH_SQL = {"backups", "postgres", "steps", "checks", "static"}
 # OpsSight's own data and statements, as text: the sample, and what its old release sends.
 _FILES_WITH_SQL = {
     "opssight/old_release.py",

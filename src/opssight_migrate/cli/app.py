@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
-from opssight_migrate.cli.check import check
 from opssight_migrate.cli.backup import backup
+from opssight_migrate.cli.check import check
 from opssight_migrate.cli.cleanup import cleanup
 from opssight_migrate.cli.doctor import doctor
 from opssight_migrate.cli.explain import explain

@@ -44,6 +44,8 @@ def codes(incomplete: str) -> list[tuple[str, str]]:
 
     wanted = incomplete.lower()
     return [(c, what) for c, what in explain.codes().items() if c.lower().startswith(wanted)]
+
+
 def backups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the backups on the shelf of the environment that was named, newest first."""
     from opssight_migrate import settings

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opssight_migrate import __version__
-from opssight_migrate.commands import operators, rehearsal, saved_plan, unwinding, wiring
-from opssight_migrate.commands import rehearsal, safety, unwinding, wiring
+from opssight_migrate.commands import operators, rehearsal, safety, saved_plan, unwinding, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor

@@ -180,6 +180,8 @@ class OperatorError(RefusedError):
     """The environment names its operators, and this is none of them."""
 
     code = "OM314"
+
+
 class ClientToolError(RefusedError):
     """pg_dump or pg_restore is missing, or of a version that does not fit."""
 
