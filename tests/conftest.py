@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -55,12 +56,23 @@ def _bin_dirs() -> dict[int, Path]:
     return {Installation(place).major: place for place in [*places, wheel_bin_dir()]}
 
 
-@pytest.fixture(
-    scope="session",
-    params=[pytest.param(path, id=f"pg{major}") for major, path in sorted(_bin_dirs().items())],
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a server on every version, but for modules that need the newest only.
+
+    Those say ``ON_EVERY_SERVER = False``; OPSSIGHT_TEST_EVERY_SERVER=1 has the whole matrix.
+    """
+    if "server" not in metafunc.fixturenames:
+        return
+    found = [pytest.param(path, id=f"pg{major}") for major, path in sorted(_bin_dirs().items())]
+    is_wanted = getattr(metafunc.module, "ON_EVERY_SERVER", True)
+    if not (is_wanted or os.environ.get("OPSSIGHT_TEST_EVERY_SERVER")):
+        found = found[-1:]
+    metafunc.parametrize("server", found, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A running server of this worker's own; a test that asks for it runs on every version."""
+    """A running server of this worker's own."""
     # Not tmp_path_factory: as root its base is closed to the user whom the server runs as.
     home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
     try:

@@ -31,6 +31,9 @@ from opssight_migrate.postgres import clients, connect, properties, siblings
 from opssight_migrate.postgres.clients import Clients
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _PROOFS = "SELECT datname FROM pg_database WHERE starts_with(datname, 'opssight_proof_')"
 
 

@@ -22,6 +22,9 @@ from opssight_migrate.model.errors import (
 )
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _DATABASES = "SELECT datname FROM pg_database ORDER BY 1"
 
 

@@ -19,6 +19,9 @@ from opssight_migrate.postgres import archive, catalog, chain, digest, following
 from opssight_migrate.postgres.digest import TableDigest
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 ARCHIVE = archive.name_for("r1")
 # A second tenant, and a row in every table that the chain makes; some values off the default.
 TENANTS = """

@@ -24,6 +24,9 @@ from opssight_migrate.opssight.revisions import HEAD, MULTI_TENANCY, RBAC, START
 from opssight_migrate.postgres import catalog, chain
 from opssight_migrate.postgres.session import Params, Query, Row, Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _CHANGES = ("ALTER", "CREATE", "DROP", "GRANT", "INSERT")
 _ONE_ROLE = """
 INSERT INTO roles (name, display_name, is_active, is_default, priority)

@@ -23,6 +23,9 @@ from opssight_migrate.cli.app import app
 from opssight_migrate.model.schema import schema_text
 from opssight_migrate.opssight.revisions import START
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 SCHEMA = json.loads(schema_text())
 # What the shortest call of each verb that connects looks like; the others stand in OFFLINE.
 CONNECTING = {

@@ -29,6 +29,9 @@ from opssight_migrate.opssight.revisions import START, TARGET
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _AUDITED = """
 SELECT description, additional_context->>'sha256' FROM audit_logs WHERE operation = 'EXPORT'
 """

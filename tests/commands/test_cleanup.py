@@ -30,6 +30,9 @@ from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _AT_ONCE = timedelta(microseconds=1)
 _AGE_RUNS = """
 UPDATE opssight_migrate.runs SET finished_at = finished_at - interval '90 days'

@@ -15,6 +15,9 @@ from opssight_migrate.postgres import catalog, embedded
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 # After the migration both the table and the subquery have that column.
 _AMBIGUOUS = "SELECT organization_id FROM users, (SELECT 1 AS organization_id) AS one"
 

@@ -26,6 +26,9 @@ from opssight_migrate.postgres.undoing import Undoing
 from opssight_migrate.steps.base import StepContext
 from opssight_migrate.steps.initialise_audit import InitialiseAudit
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 STOP: dict[str, Any] = {"defaults": {"on_failure": "stop"}}
 
 

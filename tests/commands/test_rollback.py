@@ -32,6 +32,9 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Settings
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 # As the new release writes: a second tenant with its own people, and rows in every new table.
 NEW_RELEASE: tuple[LiteralString, ...] = (
     """

@@ -25,6 +25,9 @@ from opssight_migrate.postgres import properties, swap
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
 _REVISION = "SELECT version_num FROM alembic_version"
 KEY = new_key()

@@ -10,6 +10,9 @@ from opssight_migrate.engine.batches import FEWEST_ROWS, FIRST_ROWS, MOST_ROWS, 
 from opssight_migrate.opssight.revisions import RBAC
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _TRIP = """
 CREATE FUNCTION trip() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN

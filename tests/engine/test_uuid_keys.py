@@ -17,6 +17,9 @@ from opssight_migrate.postgres.journal import Audit
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.base import BatchedStep, StepContext, Walk
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _LETTERS = """
 CREATE TABLE letters (key uuid PRIMARY KEY, words text NOT NULL, times_done int NOT NULL DEFAULT 0);
 INSERT INTO letters (key, words)

@@ -20,6 +20,9 @@ from opssight_migrate.model.events import (
     StepFinished,
 )
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 END = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'opssight-migrate/%'
