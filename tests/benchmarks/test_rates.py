@@ -1,4 +1,4 @@
-"""Show 3 at the size of the gate: batches keep up with one statement, whatever the table's size.
+"""Show 3 at a small size: batches keep up with one statement, whatever the table's size.
 
 A machine that others use as well may spoil one measurement: it is repeated, up to three times,
 and the bounds are the same each time.
