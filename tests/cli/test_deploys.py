@@ -146,6 +146,7 @@ def test_who_is_no_operator_is_refused_and_the_attempt_is_written_down(
     assert (newest["command"], newest["status"]) == (words[0], "refused")
     assert newest["error"].startswith("OM314: ")
     assert run("status", cwd=place).returncode == 0
+    assert run("verify", "-t", "audit", cwd=place).returncode == 0
 
 
 def test_an_operator_has_a_kind(place: Path) -> None:

@@ -31,10 +31,12 @@ SELECT count(*), (array_agg(a.audit_id::text ORDER BY a.id))[1:5]
    AND a.correlation_id IN (SELECT id FROM opssight_migrate.runs)
    AND NOT EXISTS (SELECT FROM opssight_migrate.audit_rows AS j WHERE j.audit_id = a.audit_id)
 """
+# An attempt of somebody who is no operator stands among the runs, and never was one.
 _UNAUDITED = """
 SELECT count(*), (array_agg(r.id ORDER BY r.id))[1:5]
   FROM opssight_migrate.runs AS r
- WHERE NOT EXISTS (SELECT FROM opssight_migrate.audit_rows AS j WHERE j.run_id = r.id)
+ WHERE r.status <> 'refused'
+   AND NOT EXISTS (SELECT FROM opssight_migrate.audit_rows AS j WHERE j.run_id = r.id)
 """
 _QUESTIONS: tuple[tuple[LiteralString, str], ...] = (
     (_LOST, "audit rows of the journal are missing in audit_logs"),
