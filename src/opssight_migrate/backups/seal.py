@@ -16,7 +16,6 @@ from opssight_migrate.model.errors import (
     BackupError,
     ConfigError,
     DamagedBackupError,
-    MigrateError,
     WrongKeyError,
 )
 
@@ -226,19 +225,19 @@ def _recipient(text: str) -> Any:
 
 
 def _identities(content: bytes, where: str) -> list[Any]:
-    problem: MigrateError | None = None
     try:
         if content.lstrip().startswith(b"-----BEGIN"):
             return [pyrage.ssh.Identity.from_buffer(content)]
         lines = [line.strip() for line in content.decode().splitlines()]
         keys = [line for line in lines if line and not line.startswith("#")]
-        if keys:
-            return [pyrage.x25519.Identity.from_str(key) for key in keys]
+        found = [pyrage.x25519.Identity.from_str(key) for key in keys]
     except (pyrage.IdentityError, UnicodeDecodeError):
-        pass
-    problem = ConfigError(
-        f"{where} holds no identity of age or ssh",
-        where=where,
-        hint="an identity is a line AGE-SECRET-KEY-1...; age-keygen makes one",
-    )
-    raise problem
+        # Its reason is not repeated: it may quote a piece of a secret key.
+        found = []
+    if not found:
+        raise ConfigError(
+            f"{where} holds no identity of age or ssh",
+            where=where,
+            hint="an identity is a line AGE-SECRET-KEY-1...; age-keygen makes one",
+        )
+    return found

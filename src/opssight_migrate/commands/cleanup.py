@@ -11,7 +11,6 @@ from pathlib import Path
 
 from humanize import naturalsize
 
-from opssight_migrate import __version__
 from opssight_migrate.commands import old_logs, operators, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight, retirement
@@ -28,7 +27,7 @@ from opssight_migrate.model.events import (
     StepStarted,
 )
 from opssight_migrate.model.plan import Blocker, Plan
-from opssight_migrate.model.report import Next, Report, Status, utc_now
+from opssight_migrate.model.report import Report, Status, utc_now
 from opssight_migrate.postgres import (
     catalog,
     connect,
@@ -38,7 +37,7 @@ from opssight_migrate.postgres import (
     reader,
     standing,
 )
-from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile, Settings
@@ -199,20 +198,15 @@ class _Cleanup:
 
     def _context(self) -> StepContext:
         ctx = wiring.looking(self.session, self.profile, self.emit)
-        drive = replace(
-            ctx.drive,
-            budget_s=self.profile.lock_budget.total_seconds(),
-            stall_budget_s=self.profile.stall_budget.total_seconds(),
-            pause_point=self.stop.pause_point,
-            observer=self.observer,
-        )
-        return replace(ctx, drive=drive)
+        return replace(ctx, drive=undertaking.driven(ctx, self.stop, self.observer))
 
     def _carry_out(self, things: tuple[Retirement, ...], plan: Plan, *, is_copy: bool) -> None:
         with self.session.writing():
             journal.install(self.session)
             marker.mark(self.session, self.profile.name, plan.database, adopt=is_copy)
-        book = Journal.begin(self.session, self._facts(plan))
+        book = Journal.begin(
+            self.session, undertaking.facts_of("cleanup", self.settings, self.profile, plan)
+        )
         self.emit(RunStarted(run_id=book.run_id, resumes=None, steps_total=len(things)))
         started = time.monotonic()
         status: Status = "failed"
@@ -278,21 +272,8 @@ class _Cleanup:
                 hint="opssight-migrate verify",
             )
 
-    def _facts(self, plan: Plan) -> RunFacts:
-        return RunFacts(
-            command="cleanup",
-            environment=self.profile.name,
-            tool_version=__version__,
-            server_version=plan.database.server_version,
-            settings_digest=self.settings.digest(),
-            plan_digest=plan.digest,
-            revision_from=plan.revision_from,
-            revision_to=plan.revision_to,
-        )
-
     def _options(self) -> str:
         return " ".join(f"--{kind}" for kind in self.request.kinds)
 
     def _next(self, verb: str, why: str) -> None:
-        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
-        self.draft.next.append(Next(command=command, why=why))
+        self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))

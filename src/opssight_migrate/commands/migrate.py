@@ -7,8 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opssight_migrate import __version__
-from opssight_migrate.commands import operators, rehearsal, safety, saved_plan, unwinding, wiring
+from opssight_migrate.commands import (
+    operators,
+    rehearsal,
+    safety,
+    saved_plan,
+    undertaking,
+    unwinding,
+    wiring,
+)
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
@@ -18,12 +25,7 @@ from opssight_migrate.engine.signals import usual_signals
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.engine.unwinder import Unwinder
 from opssight_migrate.model.errors import (
-    ExitCode,
-    InterruptedRunError,
     MigrateError,
-    PartialError,
-    RefusedError,
-    Touched,
 )
 from opssight_migrate.model.events import (
     Emit,
@@ -36,16 +38,14 @@ from opssight_migrate.model.events import (
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Lost, Next, Report, Status
 from opssight_migrate.postgres import (
-    catalog,
     exclusive,
     journal,
     marker,
-    reader,
     standing,
     unfinished,
 )
 from opssight_migrate.postgres.chain import Drive
-from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.journal import Journal, RunFacts
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.signals import Monitor
@@ -189,7 +189,7 @@ class _Migration:
         book = Journal.begin(self.session, self._facts(plan))
         self.emit(RunStarted(run_id=book.run_id, resumes=book.resumes, steps_total=len(plan.steps)))
         with self.session.writing():
-            self._leave_trace(book, f"migration to {self.target} begins", plan)
+            undertaking.leave_trace(book, f"migration to {self.target} begins", plan)
             safety.leave_trace(book, made)
         runner = self._runner(book)
         started = time.monotonic()
@@ -198,21 +198,28 @@ class _Migration:
             self.draft.proof = runner.run(prospect.pending, plan.steps)
             with self.session.writing():
                 book.guard()
-                self._leave_trace(book, f"migrated to {self.target}", plan)
+                undertaking.leave_trace(book, f"migrated to {self.target}", plan)
                 book.end("ok")
                 unfinished.supersede(self.session, book.run_id)
             status = self.draft.status
         except MigrateError as error:
-            ended = self._as_resumable(self.stop.reason(error))
-            self._ended_badly(book, ended, plan)
+            ended = undertaking.as_resumable(self.stop.reason(error))
+            what = f"migration to {self.target}"
+            undertaking.ended_badly(
+                book,
+                ended,
+                lambda how: undertaking.leave_trace(book, f"{what} {how}", plan),
+                self.emit,
+            )
             if self.profile.on_failure == "rollback" and unwinding.is_incurable(ended):
                 ended = self._undone(book, ended)
             status = status_of(ended)
             raise ended from error
         finally:
-            self._close_observers()
+            self.monitor.close()
+            undertaking.close(self.observer, self.emit)
             self._account(runner.governor)
-            self._look_again()
+            undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
         self._next("verify", "prove it again, any time")
@@ -251,19 +258,11 @@ class _Migration:
                 emit=self.emit,
             ).go(error)
         except MigrateError as second:
-            return self._as_resumable(second)
+            return undertaking.as_resumable(second)
 
     def _drive(self, ctx: StepContext) -> Drive:
-        organization = self.profile.tenancy.default_organization
-        return replace(
-            ctx.drive,
-            organization=(organization.name, organization.slug),
-            budget_s=self.profile.lock_budget.total_seconds(),
-            pause_point=self.stop.pause_point,
-            observer=self.observer,
-            stall_budget_s=self.profile.stall_budget.total_seconds(),
-            ends_sleepers=self.request.ends_sleepers,
-        )
+        sleepers = self.request.ends_sleepers
+        return undertaking.driven(ctx, self.stop, self.observer, ends_sleepers=sleepers)
 
     def _runner(self, book: Journal) -> Runner:
         ctx = wiring.looking(self.session, self.profile, self.emit)
@@ -285,45 +284,7 @@ class _Migration:
         )
 
     def _facts(self, plan: Plan) -> RunFacts:
-        return RunFacts(
-            command="migrate",
-            environment=self.profile.name,
-            tool_version=__version__,
-            server_version=plan.database.server_version,
-            settings_digest=self.settings.digest(),
-            plan_digest=plan.digest,
-            revision_from=plan.revision_from,
-            revision_to=plan.revision_to,
-        )
-
-    def _leave_trace(self, book: Journal, description: str, plan: Plan) -> None:
-        book.audit(
-            Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
-            description,
-            record=book.run_id,
-            context={"from": plan.revision_from, "to": self.target},
-        )
-
-    def _ended_badly(self, book: Journal, error: MigrateError, plan: Plan) -> None:
-        """Write the end into the journal, where there still is a connection to write with."""
-        status = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
-        try:
-            with self.session.writing():
-                self._leave_trace(book, f"migration to {self.target} {status}: {error.code}", plan)
-                book.end(status, f"{error.code}: {error.message}")
-        except MigrateError as second:
-            self.emit(
-                Noted(severity="warning", message=f"the journal lacks this end: {second.message}")
-            )
-
-    def _as_resumable(self, error: MigrateError) -> MigrateError:
-        """Once a run has begun, what stops it is no longer a refusal that touched nothing."""
-        if isinstance(error, RefusedError) or error.exit_code is ExitCode.CONNECT:
-            return PartialError(
-                error.message, hint=error.hint, where=error.where, sqlstate=error.sqlstate
-            )
-        error.touched = Touched.RESUMABLE
-        return error
+        return undertaking.facts_of("migrate", self.settings, self.profile, plan)
 
     def _account(self, governor: Governor) -> None:
         """Say in the report how long the run waited, and for what."""
@@ -334,20 +295,5 @@ class _Migration:
     def _warn(self, message: str) -> None:
         self.emit(Noted(severity="warning", message=message))
 
-    def _close_observers(self) -> None:
-        self.monitor.close()
-        self.observer.close()
-        if self.observer.blind_because is not None:
-            self._warn(f"lock receipts lack their victims: {self.observer.blind_because}")
-
-    def _look_again(self) -> None:
-        """Say in the report where the database is now."""
-        if self.session.connection.closed:
-            return
-        with self.draft.recording(), self.session.reading():
-            self.draft.revision_to = catalog.current_revision(self.session)
-            self.draft.shims = standing.shims_standing(reader.read_catalogue(self.session))
-
     def _next(self, verb: str, why: str) -> None:
-        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
-        self.draft.next.append(Next(command=command, why=why))
+        self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opssight_migrate import __version__
 from opssight_migrate.commands import operators, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight
@@ -19,7 +18,7 @@ from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Next, Report, Status
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import exclusive, journal, marker, past_runs, standing, unfinished
-from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
+from opssight_migrate.postgres.journal import Journal
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile, Settings
@@ -149,10 +148,12 @@ class _Rollback:
         with self.session.writing():
             journal.install(self.session)
             marker.mark(self.session, self.profile.name, plan.database, adopt=back.is_copy)
-        book = Journal.begin(self.session, self._facts(plan))
+        book = Journal.begin(
+            self.session, undertaking.facts_of("rollback", self.settings, self.profile, plan)
+        )
         self.emit(RunStarted(run_id=book.run_id, resumes=book.resumes, steps_total=len(plan.steps)))
         with self.session.writing():
-            self._leave_trace(book, f"rollback to {plan.revision_to} begins", plan)
+            undertaking.leave_trace(book, f"rollback to {plan.revision_to} begins", plan)
         unwinder = self._unwinder(book)
         started = time.monotonic()
         status: Status = "failed"
@@ -160,7 +161,7 @@ class _Rollback:
             self.draft.proof = unwinder.run(back)
             with self.session.writing():
                 book.guard()
-                self._leave_trace(book, f"rolled back to {plan.revision_to}", plan)
+                undertaking.leave_trace(book, f"rolled back to {plan.revision_to}", plan)
                 book.end("ok")
                 unfinished.supersede(self.session, book.run_id)
             status = self.draft.status
@@ -168,7 +169,10 @@ class _Rollback:
             ended = undertaking.as_resumable(self.stop.reason(error))
             status = status_of(ended)
             undertaking.ended_badly(
-                book, ended, lambda what: self._leave_trace(book, what, plan), self.emit
+                book,
+                ended,
+                lambda how: undertaking.leave_trace(book, f"rollback {how}", plan),
+                self.emit,
             )
             raise ended from error
         finally:
@@ -187,41 +191,14 @@ class _Rollback:
         self._next("migrate", why)
 
     def _unwinder(self, book: Journal) -> Unwinder:
-        organization = self.profile.tenancy.default_organization
         ctx = wiring.looking(self.session, self.profile, self.emit)
         unwinder = Unwinder(ctx=ctx, journal=book)
         drive = replace(
-            ctx.drive,
-            organization=(organization.name, organization.slug),
-            budget_s=self.profile.lock_budget.total_seconds(),
-            stall_budget_s=self.profile.stall_budget.total_seconds(),
-            pause_point=self.stop.pause_point,
+            undertaking.driven(ctx, self.stop, self.observer),
             on_stamp=unwinder.on_stamp,
-            observer=self.observer,
             emit=unwinder.hear,
         )
         return replace(unwinder, ctx=replace(ctx, drive=drive, emit=unwinder.hear))
 
-    def _facts(self, plan: Plan) -> RunFacts:
-        return RunFacts(
-            command="rollback",
-            environment=self.profile.name,
-            tool_version=__version__,
-            server_version=plan.database.server_version,
-            settings_digest=self.settings.digest(),
-            plan_digest=plan.digest,
-            revision_from=plan.revision_from,
-            revision_to=plan.revision_to,
-        )
-
-    def _leave_trace(self, book: Journal, description: str, plan: Plan) -> None:
-        book.audit(
-            Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
-            description,
-            record=book.run_id,
-            context={"from": plan.revision_from, "to": plan.revision_to},
-        )
-
     def _next(self, verb: str, why: str) -> None:
-        command = " ".join(filter(None, ("opssight-migrate", verb, self.request.argv_hint)))
-        self.draft.next.append(Next(command=command, why=why))
+        self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))

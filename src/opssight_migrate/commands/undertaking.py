@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from opssight_migrate import __version__
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import (
     ExitCode,
     InterruptedRunError,
@@ -14,10 +17,62 @@ from opssight_migrate.model.errors import (
     Touched,
 )
 from opssight_migrate.model.events import Emit, Noted
+from opssight_migrate.model.plan import Plan
+from opssight_migrate.model.report import Next
 from opssight_migrate.postgres import catalog, reader, standing
-from opssight_migrate.postgres.journal import Journal
+from opssight_migrate.postgres.chain import Drive
+from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.steps.base import StepContext
+
+
+def facts_of(command: str, settings: Settings, profile: Profile, plan: Plan) -> RunFacts:
+    """Return what the journal keeps of a run that carries out ``plan``."""
+    return RunFacts(
+        command=command,
+        environment=profile.name,
+        tool_version=__version__,
+        server_version=plan.database.server_version,
+        settings_digest=settings.digest(),
+        plan_digest=plan.digest,
+        revision_from=plan.revision_from,
+        revision_to=plan.revision_to,
+    )
+
+
+def driven(
+    ctx: StepContext, stop: StopSignal, observer: Observer, *, ends_sleepers: bool = False
+) -> Drive:
+    """Return the drive of a run: its profile's budgets, its stop signal, its second connection."""
+    profile = ctx.profile
+    organization = profile.tenancy.default_organization
+    return replace(
+        ctx.drive,
+        organization=(organization.name, organization.slug),
+        budget_s=profile.lock_budget.total_seconds(),
+        stall_budget_s=profile.stall_budget.total_seconds(),
+        pause_point=stop.pause_point,
+        observer=observer,
+        ends_sleepers=ends_sleepers,
+    )
+
+
+def leave_trace(book: Journal, description: str, plan: Plan) -> None:
+    """Leave the audit row of a run that moves the database between revisions."""
+    book.audit(
+        Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
+        description,
+        record=book.run_id,
+        context={"from": plan.revision_from, "to": plan.revision_to},
+    )
+
+
+def next_step(verb: str, argv_hint: str, why: str) -> Next:
+    """Return a command of ours that may follow, on the same environment."""
+    command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
+    return Next(command=command, why=why)
 
 
 def as_resumable(error: MigrateError) -> MigrateError:
@@ -31,13 +86,13 @@ def as_resumable(error: MigrateError) -> MigrateError:
 
 
 def ended_badly(
-    book: Journal, error: MigrateError, leave_trace: Callable[[str], None], emit: Emit
+    book: Journal, error: MigrateError, trace: Callable[[str], None], emit: Emit
 ) -> None:
     """Write the end into the journal, where there still is a connection to write with."""
     status = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
     try:
         with book.session.writing():
-            leave_trace(f"{status}: {error.code}")
+            trace(f"{status}: {error.code}")
             book.end(status, f"{error.code}: {error.message}")
     except MigrateError as second:
         emit(Noted(severity="warning", message=f"the journal lacks this end: {second.message}"))

@@ -40,11 +40,6 @@ SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5], array_agg(DISTINCT 
    AND o.name::text <> CASE WHEN r.notes LIKE '%%superuser%%'
                             THEN 'SUPER_ADMIN' ELSE %s END
 """
-_COMPARED = """
-SELECT count(*) FROM users AS u
-  JOIN user_roles AS r ON r.user_id = u.id AND r.organization_id = u.organization_id
- WHERE u.role_id IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +65,3 @@ def unannounced(session: Session, default_role: str) -> tuple[int, tuple[str, ..
     """Count the users without a role whom we gave another one than the configured."""
     users, keys, labels = session.rows(_UNANNOUNCED, (default_role,))[0]
     return int(users), tuple(keys or ()), list(labels or ())
-
-
-def compared(session: Session) -> int:
-    """Count the users who had a role before, and so permissions to compare."""
-    return int(session.scalar(_COMPARED))
