@@ -72,7 +72,7 @@ def test_annotations_and_junit_name_the_file_and_the_line(place: Path) -> None:
         "::error file=alembic/versions/b.py,line=5,title=drop-table::error[drop-table]: drops users"
         in done.stdout
     )
-    suite = ET.parse(place / "out.xml").getroot()
+    (suite,) = ET.parse(place / "out.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
     (failed,) = suite.findall("testcase[failure]")
     assert failed.get("file") == "alembic/versions/b.py"

@@ -66,18 +66,16 @@ def check(
       opssight-migrate check --base origin/main
     """
     from opssight_migrate.cli.failures import nearest
+    from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage
 
     def work(_: Stage) -> Report:
-        from opssight_migrate.cli.destination import Destination
         from opssight_migrate.commands import check as command
-        from opssight_migrate.render.located import junit_xml
 
         for wanted in only or ():
             if wanted not in command.PARTS:
                 raise UsageError(f"--only: {nearest(wanted, list(command.PARTS), 'part')}")
-        target = Destination.open(junit, option="--junit") if junit else None
-        report = command.check(
+        return command.check(
             command.CheckRequest(
                 only=tuple(only or ()),
                 location=script_location,
@@ -86,12 +84,9 @@ def check(
                 write_checksums=write_checksums,
             )
         )
-        if target is not None:
-            target.write([junit_xml(report)])
-            target.close()
-        return report
 
-    Stage(shared, "check", needs_profile=False).perform(work, page=_as_text)
+    files = SideFiles(junit=junit)
+    Stage(shared, "check", needs_profile=False, side_files=files).perform(work, page=_as_text)
 
 
 def _as_text(report: Report) -> list[str]:

@@ -20,10 +20,15 @@ def annotation_lines(report: Report) -> list[str]:
     ]
 
 
-def _place(found: Diagnostic) -> str:
-    """Return the file and the line of what was found in one, for GitHub to show it there."""
+def place_of(found: Diagnostic) -> tuple[str, str] | None:
+    """Return the file and the line of what was found in one; None for anything else."""
     path, _, line = (found.location or "").rpartition(":")
-    return f"file={_property(path)},line={line}," if path and line.isdigit() else ""
+    return (path, line) if path and line.isdigit() else None
+
+
+def _place(found: Diagnostic) -> str:
+    place = place_of(found)
+    return "" if place is None else f"file={_property(place[0])},line={place[1]},"
 
 
 def _data(text: str) -> str:
