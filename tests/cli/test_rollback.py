@@ -101,6 +101,15 @@ def test_a_dry_run_writes_no_log_and_can_exit_3(fake: Fake, place: Path) -> None
     assert not (place / "log").exists()
 
 
+def test_it_writes_the_same_report_as_migrate_and_verify(fake: Fake, place: Path) -> None:
+    done = invoke("--to-revision", START, "--yes", "--report", "back.html", "-o", "json")
+
+    page = (place / "back.html").read_text()
+    assert "<h1>rollback: done</h1>" in page
+    assert (place / "back.html").stat().st_mode & 0o777 == 0o600
+    assert "back.html" in [one["path"] for one in json.loads(done.stdout)["artifacts"]]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

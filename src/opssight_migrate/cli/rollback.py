@@ -9,7 +9,12 @@ import typer
 
 from opssight_migrate.cli import completion
 from opssight_migrate.cli.migrate import ConfirmOption, DryRunOption, YesOption
-from opssight_migrate.cli.options import DetailedExitcodeOption, Shared, with_shared
+from opssight_migrate.cli.options import (
+    DetailedExitcodeOption,
+    ReportOption,
+    Shared,
+    with_shared,
+)
 from opssight_migrate.model.errors import UsageError
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
 
@@ -52,6 +57,7 @@ def rollback(
     yes: YesOption = False,
     confirm: ConfirmOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
+    report: ReportOption = None,
 ) -> None:
     """Take the database back to an earlier revision, and keep every row that does not fit there.
 
@@ -63,6 +69,7 @@ def rollback(
     del type
     _refuse_unclear(to_revision, run)
     from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
+    from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
     def work(stage: Stage) -> Report:
@@ -80,7 +87,7 @@ def rollback(
         request = command.RollbackRequest(
             to_revision=to_revision, run=run, dry_run=dry_run, argv_hint=stage.hint
         )
-        report = command.rollback(
+        ended = command.rollback(
             stage.settings,
             stage.profile,
             request,
@@ -88,10 +95,17 @@ def rollback(
             emit=stage.emit,
             safety_backup=safety.before(stage.profile, stage.emit),
         )
-        return with_pending(report) if dry_run and detailed_exitcode else report
+        return with_pending(ended) if dry_run and detailed_exitcode else ended
 
     log_prefix = None if dry_run else "rollback"
-    Stage(shared, "rollback", log_prefix=log_prefix, shows_plan=True, dry_run=dry_run).perform(work)
+    Stage(
+        shared,
+        "rollback",
+        log_prefix=log_prefix,
+        shows_plan=True,
+        dry_run=dry_run,
+        side_files=SideFiles(html=report),
+    ).perform(work)
 
 
 def _refuse_unclear(to_revision: str | None, run: str | None) -> None:
