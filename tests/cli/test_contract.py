@@ -11,14 +11,16 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.cli.test_usage import run
 from tests.conftest import DatabaseAt
 
-from opssight_migrate.cli.app import app
+from opssight_migrate.cli.verbs import VERBS
 from opssight_migrate.opssight.revisions import START
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
 
-VERBS = sorted(one.callback.__name__ for one in app.registered_commands if one.callback)
+COMMANDS = [*VERBS, "backup create", "backup list", "backup verify"]
 TWO_SCREENS = 2 * 40
+README = Path(__file__).parents[2] / "README.md"
+BACKUP = "backup_staging_20261124T000000000000Z.dump.age"
 SECRETS = ("planted-by-url", "planted-by-variable", "planted-by-command")
 
 
@@ -76,9 +78,9 @@ def test_planted_secrets_appear_nowhere(place: Path, database_at: DatabaseAt) ->
     assert not [secret for secret in SECRETS for text in (*said, *logs) if secret in text]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_a_commands_help_fits_on_two_screens(place: Path, verb: str) -> None:
-    lines = run(verb, "--help", cwd=place, COLUMNS="80").stdout.splitlines()
+    lines = run(*verb.split(), "--help", cwd=place, COLUMNS="80").stdout.splitlines()
 
     assert len(lines) <= TWO_SCREENS
     assert max(map(len, lines)) <= 80
@@ -88,26 +90,47 @@ def test_a_commands_help_fits_on_two_screens(place: Path, verb: str) -> None:
 
 
 COMPLETIONS = {
+    "verbs": ("opssight-migrate rol", "rollback"),
+    "options": ("opssight-migrate migrate --dry", "--dry-run"),
     "environments": ("opssight-migrate status -e sta", "staging"),
     "revisions": ("opssight-migrate migrate --to 80b", "80bd6a3c3fa1"),
     "checks": ("opssight-migrate verify --only roles-m", "roles-match-assignments"),
+    "categories": ("opssight-migrate verify -t ten", "tenancy"),
     "runs": ("opssight-migrate history m01", "m0123456789"),
     "codes": ("opssight-migrate explain OM40", "OM402"),
+    "backups": ("opssight-migrate backup verify -e staging /", BACKUP),
 }
+# What a shell must not wait for at each Tab. rich itself is nothing, its console is.
+SLOW = ("alembic", "psycopg", "pydantic", "rich.console", "sqlalchemy")
+LISTING = f"""
+import atexit, sys
+atexit.register(lambda: print("IMPORTED", [one for one in {SLOW} if one in sys.modules]))
+from opssight_migrate.__main__ import main
+main()
+"""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
 @pytest.mark.parametrize("what", COMPLETIONS)
-def test_completion_offers_values_in_every_shell(place: Path, what: str, shell: str) -> None:
-    (place / "opssight.toml").write_text('[environments.staging]\nservice = "s"\n')
+def test_completion_offers_values_at_once_in_every_shell(
+    place: Path, what: str, shell: str
+) -> None:
+    shelf = place / "shelf"
+    (place / "opssight.toml").write_text(
+        f'[environments.staging]\nservice = "s"\nbackup_dir = "{shelf}"\n'
+    )
     logs = place / "logs"
-    logs.mkdir()
+    for folder in (logs, shelf):
+        folder.mkdir()
+    for name in (BACKUP, BACKUP.replace("staging", "other"), ".backup_staging_x.dump.partial"):
+        (shelf / name).touch()
     (logs / "migration_staging_20261124T000000Z.jsonl").write_text(
         '{"event": "run_started", "time": "t", "run_id": "m0123456789"}\n'
     )
     words, offered = COMPLETIONS[what]
     done = run(
         cwd=place,
+        code=LISTING,
         _OPSSIGHT_MIGRATE_COMPLETE=f"complete_{shell}",
         OPSSIGHT_LOG_DIR=str(logs),
         COMP_WORDS=words,
@@ -117,3 +140,18 @@ def test_completion_offers_values_in_every_shell(place: Path, what: str, shell: 
         _TYPER_COMPLETE_WORD_TO_COMPLETE=words.split()[-1],
     )
     assert offered in done.stdout
+    assert "_other_" not in done.stdout
+    assert done.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.parametrize("words", ["--help", "-V", *(f"{verb} --help" for verb in COMMANDS)])
+def test_help_and_version_import_nothing_slow(place: Path, words: str) -> None:
+    done = run(*words.split(), cwd=place, code=LISTING)
+    assert done.returncode == 0
+    assert done.stdout.endswith("IMPORTED []\n")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_verb_is_called_as_its_module_and_stands_in_the_list(place: Path, name: str) -> None:
+    assert f"\n  {name} " in run("--help", cwd=place).stdout
+    assert f"| `{name}" in README.read_text("utf-8")

@@ -19,7 +19,7 @@ import pytest
 from tests.cli.test_usage import SOURCE
 from tests.conftest import DatabaseAt
 
-from opssight_migrate.cli.app import app
+from opssight_migrate.cli.verbs import VERBS
 from opssight_migrate.model.schema import schema_text
 from opssight_migrate.opssight.revisions import START
 
@@ -82,9 +82,7 @@ def ended(place: Path, *args: str) -> tuple[str, int]:
 
 
 def test_the_matrix_knows_every_verb() -> None:
-    verbs = {one.callback.__name__ for one in app.registered_commands if one.callback}
-
-    assert verbs - {"backup"} == set(CONNECTING) | OFFLINE
+    assert set(VERBS) - {"backup"} == set(CONNECTING) | OFFLINE
 
 
 @pytest.mark.parametrize("verb", CONNECTING)

@@ -25,6 +25,7 @@ from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.embedded import wheel_bin_dir
 from opssight_migrate.postgres.installation import Installation
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import places
 
 IS_ROOT = os.geteuid() == 0
 
@@ -409,7 +410,7 @@ def test_the_default_place_can_be_reached_by_the_user_the_server_runs_as(
     monkeypatch.delenv("OPSSIGHT_DATA_DIR", raising=False)
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    place = embedded.default_data_dir()
+    place = places.default_data_dir()
     assert place == Path("/var/lib/opssight-migrate") if IS_ROOT else place.is_relative_to(tmp_path)
 
 

@@ -14,7 +14,8 @@ from opssight_migrate.model.events import BatchDone, Blocked, LockAwaited, Noted
 from opssight_migrate.model.plan import DatabaseFacts, Estimate, Plan, PlannedStep
 from opssight_migrate.model.report import Report
 from opssight_migrate.render.jsonl import JsonLines, event_name
-from opssight_migrate.render.logfile import LogFile, default_log_dir
+from opssight_migrate.render.logfile import LogFile
+from opssight_migrate.settings.places import default_log_dir
 
 AT = datetime(2026, 11, 23, 23, 15, 0, 7_000, tzinfo=UTC)
 REPORT = Report(

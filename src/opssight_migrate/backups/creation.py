@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -223,8 +222,3 @@ def _finished(
     file = draft.file.model_copy(update={"bytes": sink.size_bytes, "sha256": sink.sha256})
     changes = {"tables": tables, "proven": order.proves, "file": file}
     return draft.model_copy(update=changes).signed(order.manifest_key)
-
-
-def shelf_of(directory: str | None, default: Path) -> Shelf:
-    """Return the shelf that a profile names, or the user's own."""
-    return Shelf(Path(directory).expanduser().absolute() if directory else default)

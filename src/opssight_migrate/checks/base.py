@@ -6,19 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from opssight_migrate.model.categories import CATEGORIES as CATEGORIES
 from opssight_migrate.model.plan import Finding
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings.tables import TimeSeries
-
-CATEGORIES: tuple[str, ...] = (
-    "schema",
-    "integrity",
-    "foreign-keys",
-    "tenancy",
-    "rbac",
-    "time-series",
-    "audit",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,27 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from opssight_migrate import __version__
-from opssight_migrate.cli.backup import backup
-from opssight_migrate.cli.check import check
-from opssight_migrate.cli.cleanup import cleanup
-from opssight_migrate.cli.doctor import doctor
-from opssight_migrate.cli.explain import explain
-from opssight_migrate.cli.history import history
-from opssight_migrate.cli.init import init
-from opssight_migrate.cli.migrate import migrate
-from opssight_migrate.cli.rollback import rollback
-from opssight_migrate.cli.status import status
-from opssight_migrate.cli.verify import verify
+from opssight_migrate.cli.verbs import VERBS, LazyGroup
 from opssight_migrate.model.errors import MigrateError, Touched
 
 PROGRAM = "opssight-migrate"
 
 
-class Verbs(TyperGroup):
+class Verbs(LazyGroup):
     """Turns every error that a verb did not show itself into lines, a document and an exit code."""
 
     _given: Sequence[str] = ()
@@ -53,7 +42,7 @@ class Verbs(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except (Exception, KeyboardInterrupt) as error:
-            raise typer.Exit(_told_exit_code(error, self._given, tuple(self.commands))) from None
+            raise typer.Exit(_told_exit_code(error, self._given, tuple(VERBS))) from None
 
 
 app = typer.Typer(
@@ -93,11 +82,6 @@ def _program(
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), err=True)
         raise typer.Exit(2)
-
-
-for _verb in (migrate, rollback, cleanup, status, verify, check, doctor, init, explain, history):
-    app.command()(_verb)
-app.add_typer(backup, name="backup")
 
 
 def _told_exit_code(error: BaseException, given: Sequence[str], commands: Sequence[str]) -> int:

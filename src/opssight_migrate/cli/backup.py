@@ -9,14 +9,22 @@ import typer
 
 from opssight_migrate.cli import completion
 from opssight_migrate.cli.options import Shared, with_shared
+from opssight_migrate.cli.verbs import Group, Verb
 
 if TYPE_CHECKING:
     from opssight_migrate.cli.stage import Stage
     from opssight_migrate.model.report import Report
 
 backup = typer.Typer(
+    cls=Group,
+    add_completion=False,
     rich_markup_mode=None,
-    help="Make backups of a database, list them, and see that they are whole.",
+    help="""Make backups of a database, list them, and see that they are whole.
+
+    \b
+    Example:
+      opssight-migrate backup create -e staging
+    """,
     no_args_is_help=True,
 )
 
@@ -47,7 +55,7 @@ IdentityOption = Annotated[
 ]
 
 
-@backup.command()
+@backup.command(cls=Verb)
 @with_shared
 def create(shared: Shared, *, prove: ProveOption = False) -> None:
     """Dump the database, seal the dump as it streams, and describe it in a manifest.
@@ -72,7 +80,7 @@ def create(shared: Shared, *, prove: ProveOption = False) -> None:
     Stage(shared, "backup create", log_prefix="backup").perform(work)
 
 
-@backup.command("list")
+@backup.command("list", cls=Verb)
 @with_shared
 def list_(shared: Shared, *, every_environment: AllOption = False) -> None:
     """List the backups on the shelf, newest first, without connecting to anything.
@@ -91,7 +99,7 @@ def list_(shared: Shared, *, every_environment: AllOption = False) -> None:
     Stage(shared, "backup list").perform(work, page=_page)
 
 
-@backup.command()
+@backup.command(cls=Verb)
 @with_shared
 def verify(
     shared: Shared,

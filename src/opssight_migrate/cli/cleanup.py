@@ -84,7 +84,7 @@ def cleanup(
     names = [name for name in confirm or [] if name != _GONE]
     from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
     from opssight_migrate.cli.stage import Stage, with_pending
-    from opssight_migrate.render.logfile import default_log_dir
+    from opssight_migrate.settings.places import default_log_dir
 
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import cleanup as command

@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from opssight_migrate.model.errors import MigrateError
+from opssight_migrate.model.categories import CATEGORIES
 from opssight_migrate.opssight.revisions import REVISIONS
+from opssight_migrate.settings import file
 
 _LOGS_READ = 50
+_BACKUP = re.compile(r"_\d{8}T\d{12}Z\.dump(\.age)?$")
 _RUN_STARTED = re.compile(r'"run_id": ?"(m[0-9a-f]{10})"')
 
 
 def environments(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the environments of the configuration; none while it cannot be read."""
-    from opssight_migrate import settings
-
-    given: Any = ctx.params.get("config")
-    try:
-        known = settings.load(Path(given) if given else None).environments
-    except MigrateError:
-        return []
+    known = file.glance(_text(ctx, "config"), os.environ).get("environments", {})
     return [
-        (name, "protected" if one.protected else "")
+        (name, "protected" if isinstance(one, dict) and one.get("protected") else "")
         for name, one in sorted(known.items())
         if name.startswith(incomplete)
     ]
@@ -40,24 +35,25 @@ def parts(incomplete: str) -> list[tuple[str, str]]:
 
 def codes(incomplete: str) -> list[tuple[str, str]]:
     """Offer what ``explain`` explains."""
-    from opssight_migrate.commands import explain
+    from opssight_migrate.model.explanations import meanings
+    from opssight_migrate.static.rules import RULES
 
+    known = meanings() | {rule.id: rule.title for rule in RULES.values()}
     wanted = incomplete.lower()
-    return [(c, what) for c, what in explain.codes().items() if c.lower().startswith(wanted)]
+    return [(code, what) for code, what in known.items() if code.lower().startswith(wanted)]
 
 
 def backups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the backups on the shelf of the environment that was named, newest first."""
-    from opssight_migrate import settings
-    from opssight_migrate.commands import backup
+    from opssight_migrate.settings.places import shelf_dir
 
-    parent: Any = ctx.params
-    try:
-        given = parent.get("config")
-        profile = settings.load(Path(given) if given else None).profile(parent.get("environment"))
-    except MigrateError:
-        return []
-    return [one for one in backup.completions(profile) if one[0].startswith(incomplete)]
+    values = file.glance(_text(ctx, "config"), os.environ)
+    name, own = file.environment_of(values, _text(ctx, "environment"))
+    chosen = own.get("backup_dir") or values.get("defaults", {}).get("backup_dir")
+    shelf = shelf_dir(str(chosen) if chosen else None)
+    found = (path for path in shelf.glob(f"backup_{name}_*Z.dump*") if _BACKUP.search(path.name))
+    newest = sorted(found, key=lambda path: path.name, reverse=True)
+    return [(str(path), "") for path in newest if str(path).startswith(incomplete)]
 
 
 def revisions(incomplete: str) -> list[tuple[str, str]]:
@@ -67,9 +63,9 @@ def revisions(incomplete: str) -> list[tuple[str, str]]:
 
 def runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the migrations that the log files of this machine tell of, newest first."""
-    from opssight_migrate.render.logfile import default_log_dir
+    from opssight_migrate.settings.places import default_log_dir
 
-    given: Any = ctx.params.get("log_dir") or os.environ.get("OPSSIGHT_LOG_DIR")
+    given = _text(ctx, "log_dir") or os.environ.get("OPSSIGHT_LOG_DIR")
     folder = Path(given) if given else default_log_dir()
     found: list[tuple[str, str]] = []
     try:
@@ -85,8 +81,6 @@ def runs(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 def categories(incomplete: str) -> list[str]:
     """Offer the categories of checks."""
-    from opssight_migrate.checks.base import CATEGORIES
-
     return [name for name in ("all", *CATEGORIES) if name.startswith(incomplete)]
 
 
@@ -99,3 +93,9 @@ def checks(incomplete: str) -> list[tuple[str, str]]:
     names = (file.stem for folder in folders for file in Path(folder).glob("*.py"))
     ids = sorted(n.replace("_", "-") for n in names if n not in ("__init__", "base"))
     return [(name, "") for name in ids if name.startswith(incomplete)]
+
+
+def _text(ctx: typer.Context, name: str) -> str | None:
+    """Return what was typed for an option, if it was."""
+    given = ctx.params.get(name)
+    return str(given) if given else None

@@ -23,7 +23,7 @@ def doctor(shared: Shared) -> None:
 
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import doctor as command
-        from opssight_migrate.render.logfile import default_log_dir
+        from opssight_migrate.settings.places import default_log_dir
 
         return command.doctor(
             stage.settings,

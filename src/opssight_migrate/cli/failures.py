@@ -22,8 +22,9 @@ from opssight_migrate.model.errors import (
     UsageError,
 )
 from opssight_migrate.model.report import Environment, Report, Status, utc_now
-from opssight_migrate.render.logfile import LogFile, default_log_dir
+from opssight_migrate.render.logfile import LogFile
 from opssight_migrate.render.phrases import diagnostic
+from opssight_migrate.settings.places import default_log_dir
 
 PROGRAM = "opssight-migrate"
 TOOL = f"{PROGRAM} {__version__}"

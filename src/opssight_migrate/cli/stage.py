@@ -24,13 +24,14 @@ from opssight_migrate.render.annotations import annotation_lines
 from opssight_migrate.render.console import ConsoleProgress
 from opssight_migrate.render.fanout import Fanout
 from opssight_migrate.render.jsonl import JsonLines, report_json
-from opssight_migrate.render.logfile import LogFile, default_log_dir
+from opssight_migrate.render.logfile import LogFile
 from opssight_migrate.render.metrics import write_metrics
 from opssight_migrate.render.phrases import error_lines
 from opssight_migrate.render.plain import OnlyWarnings, PlainProgress
 from opssight_migrate.render.plan_text import plan_lines
 from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.settings.places import default_log_dir
 
 _HAS_A_PAGE = (ExitCode.OK, ExitCode.FINDINGS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,17 +118,6 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
         draft.artifacts += [artifacts[0].model_copy(update={"verified": True}), artifacts[1]]
         draft.revision_to = backup.manifest.revision
     return draft.report()
-
-
-def completions(profile: Profile) -> list[tuple[str, str]]:
-    """Return paths and what to say of them, for the shell, without connecting."""
-    with suppress(MigrateError, OSError):
-        return [
-            (str(one.path), f"{one.manifest.made_at:%Y-%m-%d %H:%M} {one.manifest.revision or ''}")
-            for one in safety.shelf_of(profile).listed(profile.name)
-            if isinstance(one, Shelved)
-        ]
-    return []
 
 
 def _refuse(session: Session, profile: Profile, draft: Draft) -> None:

@@ -6,15 +6,14 @@ import difflib
 
 from opssight_migrate import __version__
 from opssight_migrate.model.errors import MigrateError, UsageError
-from opssight_migrate.model.explanations import ADVICE, meaning, published
+from opssight_migrate.model.explanations import ADVICE, meaning, meanings, published
 from opssight_migrate.model.report import Diagnostic, Report, utc_now
 from opssight_migrate.static.rules import RULES
 
 
 def codes() -> dict[str, str]:
     """Return every code and every rule, with what it means."""
-    errors = {code: meaning(kind) for code, kind in published().items()}
-    return errors | {rule.id: f"{rule.title}." for rule in RULES.values()}
+    return meanings() | {rule.id: f"{rule.title}." for rule in RULES.values()}
 
 
 def explain(code: str | None) -> Report:

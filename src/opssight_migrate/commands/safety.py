@@ -10,7 +10,6 @@ from opssight_migrate import __version__
 from opssight_migrate.backups import creation, scratch, seal
 from opssight_migrate.backups.creation import Order
 from opssight_migrate.backups.shelf import Shelf, Shelved
-from opssight_migrate.commands import wiring
 from opssight_migrate.model.errors import (
     BackupPolicyError,
     ClientToolError,
@@ -25,6 +24,7 @@ from opssight_migrate.postgres import clients
 from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
+from opssight_migrate.settings.places import shelf_dir
 
 _NO_KEY = "no backup is made first: backup_recipients is empty"
 _HOW = 'write backup_recipients = ["age1..."], backup_plain = true, or backup = "never"'
@@ -32,7 +32,7 @@ _HOW = 'write backup_recipients = ["age1..."], backup_plain = true, or backup = 
 
 def shelf_of(profile: Profile) -> Shelf:
     """Return the shelf of an environment."""
-    return creation.shelf_of(profile.backups.directory, wiring.default_shelf())
+    return Shelf(shelf_dir(profile.backups.directory))
 
 
 def is_wanted(profile: Profile) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from opssight_migrate.model.errors import BusyError, ConfigError, UsageError
 from opssight_migrate.model.events import Emit, Noted
@@ -39,11 +38,6 @@ def reachable(profile: Profile, emit: Emit) -> Iterator[Callable[[str], Session]
             yield _opener(sample_database.ensure(cluster, emit))
         return
     yield _opener(connect.conninfo_of(profile, env=os.environ))
-
-
-def default_shelf() -> Path:
-    """Return where backups lie unless backup_dir says otherwise."""
-    return embedded.default_data_dir() / "backups"
 
 
 def _opener(conninfo: str) -> Callable[[str], Session]:

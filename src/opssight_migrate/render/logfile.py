@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-import platformdirs
-
 from opssight_migrate.model.events import Event, PlanMade
 from opssight_migrate.model.report import Report, utc_now
 from opssight_migrate.render.jsonl import event_json, report_json, rfc3339
@@ -21,11 +19,6 @@ from opssight_migrate.render.visible import visible
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 63
-
-
-def default_log_dir() -> Path:
-    """Return where logs go when nobody says otherwise: the user's state directory."""
-    return Path(platformdirs.user_state_dir("opssight-migrate")) / "log"
 
 
 class LogFile:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -14,13 +12,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from opssight_migrate.model.errors import ConfigError
+from opssight_migrate.settings.file import LOCAL, PREFIX, found, put, read
 from opssight_migrate.settings.origins import BUILT_IN, KeyPath, nearest, origin
-from opssight_migrate.settings.profile import EMBEDDED, PREFIX, Settings
-from opssight_migrate.settings.tables import LOCAL, SOURCES
+from opssight_migrate.settings.profile import EMBEDDED, Settings
+from opssight_migrate.settings.tables import SOURCES
 
-FILE_NAME = "opssight.toml"
-
-_WRITTEN = re.compile(r"""\s*(?:\[\s*([^\[\]]+)\]|([\w.\-"'\t ]+?)\s*=)""")
 _DEFAULT: KeyPath = ("project", "default_environment")
 
 
@@ -34,15 +30,15 @@ def load(
     env = os.environ if env is None else env
     cwd = cwd or Path.cwd()
     named = config or env.get("OPSSIGHT_CONFIG")
-    path = cwd / named if named else _found(cwd, env.get("HOME"))
+    path = cwd / named if named else found(cwd, env.get("HOME"))
     origins: dict[KeyPath, str] = {}
-    values = _read(path, str(named or os.path.relpath(path, cwd)), origins) if path else {}
+    values = read(path, str(named or os.path.relpath(path, cwd)), origins) if path else {}
     if LOCAL not in _table(values, "environments"):
-        _put(values, ("environments", LOCAL, "url"), EMBEDDED)
+        put(values, ("environments", LOCAL, "url"), EMBEDDED)
         origins["environments", LOCAL, "url"] = BUILT_IN
     _override(values, env, origins)
     if chosen := env.get("OPSSIGHT_ENVIRONMENT"):
-        _put(values, _DEFAULT, chosen)
+        put(values, _DEFAULT, chosen)
         origins[_DEFAULT] = "OPSSIGHT_ENVIRONMENT"
     try:
         settings = Settings(**values)
@@ -50,34 +46,6 @@ def load(
         raise _config_error(error.errors(include_input=False), origins) from None
     settings.origins.update(origins)
     return settings
-
-
-def _found(cwd: Path, home: str | None) -> Path | None:
-    for directory in (cwd, *cwd.parents):
-        if (directory / FILE_NAME).is_file():
-            return directory / FILE_NAME
-        if (directory / ".git").exists() or str(directory) == home:
-            return None
-    return None
-
-
-def _read(path: Path, shown: str, origins: dict[KeyPath, str]) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except (OSError, ValueError) as error:  # not there, not UTF-8, not TOML
-        raise ConfigError(
-            f"cannot read {shown}: {error}",
-            where=shown,
-            hint="correct it, or name another file with --config or OPSSIGHT_CONFIG",
-        ) from None
-    table: KeyPath = ()
-    for number, line in enumerate(text.split("\n"), 1):
-        if written := _WRITTEN.match(line):
-            names = tuple(part.strip(" \t\"'") for part in (written[1] or written[2]).split("."))
-            table, key = (names, names) if written[1] else (table, (*table, *names))
-            origins.setdefault(key, f"{shown}:{number}")
-    return values
 
 
 def _override(values: dict[str, Any], env: Mapping[str, str], origins: dict[KeyPath, str]) -> None:
@@ -105,16 +73,7 @@ def _override(values: dict[str, Any], env: Mapping[str, str], origins: dict[KeyP
             for key in SOURCES:
                 known.pop(key, None)
     for path, value in found.items():
-        _put(values, path, value)
-
-
-def _put(values: dict[str, Any], path: KeyPath, value: object) -> None:
-    for part in path[:-1]:
-        inner = values.setdefault(part, {})
-        if not isinstance(inner, dict):
-            return  # what stands here is no table, and will be refused for that
-        values = inner
-    values[path[-1]] = value
+        put(values, path, value)
 
 
 def _leaves(values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from opssight_migrate.model.errors import UnknownEnvironmentError
 from opssight_migrate.settings.backups import Backups, backups_of
+from opssight_migrate.settings.file import PREFIX
 from opssight_migrate.settings.origins import KeyPath, nearest, origin
 from opssight_migrate.settings.tables import (
     SOURCES,
@@ -29,7 +30,6 @@ from opssight_migrate.settings.tables import (
     TimeSeries,
 )
 
-PREFIX = "OPSSIGHT_"
 EMBEDDED = "embedded"
 LIBPQ = "PG* variables and libpq's defaults"
 

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pytimeparse.timeparse import timeparse
 
-LOCAL = "local"
+from opssight_migrate.settings.file import LOCAL
+
 SOURCES = ("url", "url_env", "service")
 
 _MILLISECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*ms\s*")
