@@ -106,10 +106,12 @@ def new_database(server: Cluster) -> Iterator[NewDatabase]:
 @pytest.fixture
 def session(new_database: NewDatabase) -> Iterator[Session]:
     """A prepared session on an empty database."""
-    with psycopg.connect(new_database(), autocommit=True) as connection:
-        prepared = Session(connection)
+    prepared = Session(psycopg.connect(new_database(), autocommit=True))
+    try:
         prepared.prepare()
         yield prepared
+    finally:
+        prepared.close()
 
 
 @pytest.fixture
@@ -118,8 +120,8 @@ def opened() -> Iterator[Callable[[str], Session]]:
     with ExitStack() as stack:
 
         def open_one(conninfo: str) -> Session:
-            connection = stack.enter_context(psycopg.connect(conninfo, autocommit=True))
-            prepared = Session(connection)
+            prepared = Session(psycopg.connect(conninfo, autocommit=True))
+            stack.callback(prepared.close)
             prepared.prepare()
             return prepared
 

@@ -116,7 +116,20 @@ def test_it_writes_the_same_report_as_migrate_and_verify(fake: Fake, place: Path
         ((), "name one of --to-revision and --run"),
         (("--to-revision", START, "--run", "m1"), "name one of --to-revision and --run"),
         (("--to-revision", "d8b4"), "--to-revision"),
-        (("--type", "full", "--to-revision", START), "--type"),
+        (("--type", "none", "--to-revision", START), "--type"),
+        (("--type", "data"), "--type data needs --backup-file"),
+        (("--type", "full", "--backup-file", "b"), "--type full needs --to-revision"),
+        (
+            ("--type", "full", "--backup-file", "b", "--to-revision", START, "--into", "x"),
+            "--type full takes no --into",
+        ),
+        (
+            ("--type", "data", "--backup-file", "b", "--to-revision", START),
+            "--to-revision does not go with --type data",
+        ),
+        (("--type", "full", "--backup-file", "b", "--run", "m1"), "--run does not go"),
+        (("--type", "full", "--backup-file", "b", "--to-revision", "d8b4"), "--to-revision"),
+        (("--to-revision", START, "--terminate"), "--terminate goes with --type data or full"),
     ],
 )
 def test_what_is_unclear_is_refused_before_any_work(

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.backups.conftest import new_key
-from tests.commands.conftest import error_of, everything, run
+from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.backups import comparison, replacement
-from opssight_migrate.backups.replacement import Changed
 from opssight_migrate.commands import backup, rollback_data
 from opssight_migrate.commands.rollback_data import RestoreRequest
 from opssight_migrate.model.errors import NotConfirmedError, RefusedError
 from opssight_migrate.model.events import unheard
+from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
 from opssight_migrate.opssight.revisions import START, TARGET
 from opssight_migrate.postgres import properties, swap
@@ -63,15 +63,15 @@ def backed_up(settings: Settings) -> Path:
 def restored(
     settings: Settings,
     path: Path,
-    asked: list[tuple[Changed, ...]] | None = None,
+    confirm: Callable[[Plan, bool], None] | None = None,
     **request: Any,
 ) -> Report:
     """Go back to a backup, and say yes."""
-    return rollback_data.restore_beside_and_swap(
+    return rollback_data.rollback_data(
         settings,
         settings.profile(None),
         RestoreRequest(backup_file=path, **request),
-        confirm=([] if asked is None else asked).append,
+        confirm=confirm or Asked(),
         emit=unheard,
     )
 
@@ -104,14 +104,17 @@ def test_the_backup_takes_the_place_and_the_old_database_is_kept(
     session.close()
     path = backed_up(settings)
     assert run(settings).exit_code == 0
-    asked: list[tuple[Changed, ...]] = []
+    asked = Asked()
 
     report = restored(settings, path, asked)
 
     assert report.exit_code == 0, report.diagnostics
     assert report.run_id
-    assert {one.table for one in asked[0]} >= {"organizations", "user_roles", "audit_logs"}
-    assert "users" not in {one.table for one in asked[0]}
+    [plan] = asked.plans
+    assert (plan.revision_from, plan.revision_to) == (TARGET, START)
+    lost = {one.what.split(",")[0]: one.rows for one in plan.losses}
+    assert lost["user_roles"] == 200
+    assert "users" not in lost
     again = opened(conninfo)
     after = everything(again)
     assert after.catalogue == before.catalogue
@@ -154,12 +157,10 @@ def test_into_restores_beside_and_touches_nothing(
     session = opened(conninfo)
     before = everything(session)
     path = backed_up(settings)
-    asked: list[tuple[Changed, ...]] = []
 
-    report = restored(settings, path, asked, into="beside_for_a_test")
+    report = restored(settings, path, into="beside_for_a_test")
 
     assert report.exit_code == 0, report.diagnostics
-    assert asked == []
     assert everything(session) == before
     beside = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="beside_for_a_test"))
     assert everything(beside).rows == before.rows
@@ -178,16 +179,10 @@ def test_whatever_goes_wrong_leaves_the_live_database_and_no_other(
     session.named("opssight-migrate/looking")
     before, databases = everything(session), session.rows(_DATABASES)
 
-    def declined(_: object) -> None:
+    def declined(_: Plan, __: bool) -> None:
         raise NotConfirmedError("declined")
 
-    report = rollback_data.restore_beside_and_swap(
-        settings,
-        settings.profile(None),
-        RestoreRequest(backup_file=path),
-        confirm=declined,
-        emit=unheard,
-    )
+    report = restored(settings, path, declined)
     assert report.exit_code == 11
 
     def refuse(*_: object, **__: object) -> None:

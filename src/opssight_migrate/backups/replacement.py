@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from opssight_migrate.backups import seal
 from opssight_migrate.backups.creation import uses_tls
 from opssight_migrate.backups.dump import Dump
-from opssight_migrate.backups.manifest import Manifest
 from opssight_migrate.backups.restore import Restoring
-from opssight_migrate.postgres import clients, digest, journal, siblings
+from opssight_migrate.postgres import catalog, clients, journal, siblings
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
@@ -19,36 +16,13 @@ _MARKED = """
 UPDATE opssight_migrate.installation
    SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """A table that is not what it was at the backup; ``rows_then`` None where there was none.
-
-    Going back undoes every insert, update and delete in it since then.
-    """
-
-    table: str
-    rows_now: int
-    rows_then: int | None
-
-
-def changed_since(session: Session, made: Manifest) -> tuple[Changed, ...]:
-    """Return the live database's tables that differ from the backup's, by digest, not by guess.
-
-    A table that has a column less than then, or is gone, differs; a column more does not count.
-    """
-    found: list[Changed] = []
-    with session.reading():
-        for table, columns in digest.columns_by_table(session).items():
-            then = made.tables.get(table)
-            common = then.columns if then and set(then.columns) <= set(columns) else columns
-            now = digest.digest_table(session, table, common)
-            is_equal = then is not None and (now.rows, now.value) == (then.rows, then.digest)
-            if not is_equal and (now.rows or then is not None):
-                rows_then = None if then is None else then.rows
-                found.append(Changed(table=table, rows_now=now.rows, rows_then=rows_then))
-    return tuple(found)
+# The audit log goes back to the backup; what the journal wrote there since is to be written again.
+_OWED = """
+UPDATE opssight_migrate.audit_rows AS j SET written_at = NULL
+ WHERE j.written_at IS NOT NULL
+   AND NOT EXISTS (SELECT FROM public.audit_logs AS a WHERE a.audit_id = j.audit_id)
+"""
+_ALL_OWED = "UPDATE opssight_migrate.audit_rows SET written_at = NULL WHERE written_at IS NOT NULL"
 
 
 def carry_journal(live: Session, database: str) -> None:
@@ -65,6 +39,12 @@ def carry_journal(live: Session, database: str) -> None:
         restored.execute(_MARKED)
     finally:
         restored.close()
+
+
+def owe_audit_rows(restored: Session) -> None:
+    """Have the audit rows that the restored audit log lacks written to it again, or to the next."""
+    has_audit_log = catalog.relation_exists(restored, "audit_logs")
+    restored.execute(_OWED if has_audit_log else _ALL_OWED)
 
 
 def _copy_schema(live: Session, database: str) -> None:

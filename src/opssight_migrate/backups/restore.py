@@ -1,4 +1,4 @@
-"""pg_restore as a sink: what is written to it ends up in a database, or raises."""
+"""pg_restore as a sink: what is written to it, or lies in an archive, is restored, or raises."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from opssight_migrate.model.errors import BackupError
@@ -16,11 +17,14 @@ from opssight_migrate.postgres.siblings import ProgramConnection
 _LINES = 5
 _UNKNOWN_SETTING = b"SET transaction_timeout = 0;\n"
 _FIRST_DATA = b"COPY "
+# A pg_restore that was built without the archive's compression warns, and restores no row.
+UNREADABLE = "does not support compression"
 
 
 class Restoring:
     """A running restore of an archive of pg_dump -Fc into an empty database.
 
+    ``archive`` is a file or directory that is read instead of what is written.
     A pg_restore of 17 or newer sets what older servers do not know; for these it writes SQL that
     goes through psql without that line.
     """
@@ -32,6 +36,7 @@ class Restoring:
         *,
         server_major: int,
         as_owner: bool,
+        archive: Path | None = None,
     ) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._psql: subprocess.Popen[bytes] | None = None
@@ -40,6 +45,7 @@ class Restoring:
         command = [clients.program("pg_restore"), "--exit-on-error", "--no-password"]
         command += [] if as_owner else ["--no-owner", "--no-privileges"]
         command += ["--file=-"] if strained else ["--dbname", connection.conninfo]
+        command += [] if archive is None else [str(archive)]
         self._process = subprocess.Popen(
             command,
             env=connection.environment,
@@ -90,7 +96,7 @@ class Restoring:
         if self._strainer is not None and self._psql is not None:
             self._strainer.join()
             code = code or self._psql.wait()
-        if code:
+        if code or UNREADABLE in self._words():
             raise self._failed()
 
     def kill(self) -> None:
@@ -135,10 +141,13 @@ class Restoring:
                     process.wait(timeout=10)
                 except subprocess.TimeoutExpired:
                     process.kill()
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        words = masked("; ".join(lines[:_LINES])) or "it said nothing"
+        words = self._words() or "it said nothing"
         return BackupError(
             f"the dump cannot be restored: {words}",
             hint="mend that, and give the same command again",
         )
+
+    def _words(self) -> str:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return masked("; ".join(lines[:_LINES]))

@@ -136,15 +136,17 @@ class Shelf:
         )
 
 
+def has_manifest(path: Path) -> bool:
+    """Tell whether a manifest lies beside the dump at ``path``, or it is one itself."""
+    return _manifest_of(path).is_file()
+
+
 def taken(path: Path) -> Shelved:
     """Return the backup whose dump or manifest lies at ``path``, wherever that is.
 
     Raises: BackupError if there is no such file, ManifestError for its manifest.
     """
-    manifest_path = path
-    if not path.name.endswith(manifests.SUFFIX):
-        stem = path.name.removesuffix(".age").removesuffix(".dump")
-        manifest_path = path.with_name(stem + manifests.SUFFIX)
+    manifest_path = _manifest_of(path)
     hint = "opssight-migrate backup list"
     if not path.exists():
         raise BackupError(f"there is no backup {path}", where=str(path), hint=hint)
@@ -165,3 +167,10 @@ def taken(path: Path) -> Shelved:
         manifest=manifest,
         manifest_sha256=manifests.sha256_of(content),
     )
+
+
+def _manifest_of(path: Path) -> Path:
+    if path.name.endswith(manifests.SUFFIX):
+        return path
+    stem = path.name.removesuffix(".age").removesuffix(".dump")
+    return path.with_name(stem + manifests.SUFFIX)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from opssight_migrate.cli import completion
+from opssight_migrate.cli.backup import IdentityOption
 from opssight_migrate.cli.migrate import ConfirmOption, DryRunOption, YesOption
 from opssight_migrate.cli.options import (
     DetailedExitcodeOption,
@@ -19,12 +22,34 @@ from opssight_migrate.model.errors import UsageError
 from opssight_migrate.opssight.revisions import REVISIONS, is_published
 
 if TYPE_CHECKING:
+    from opssight_migrate.cli.confirmation import Confirmation
     from opssight_migrate.cli.stage import Stage
     from opssight_migrate.model.report import Report
 
 TypeOption = Annotated[
-    Literal["schema"],
-    typer.Option("--type", "-t", help="schema: through the chain's downgrades; rows are archived."),
+    Literal["schema", "data", "full"],
+    typer.Option(
+        "--type",
+        "-t",
+        help="schema: through the chain's downgrades, rows are archived. data: to a backup, the"
+        " database of now is kept. full: to a backup, and from there to a revision.",
+    ),
+]
+BackupFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--backup-file",
+        metavar="PATH",
+        help="A backup of ours, or an archive or plain SQL of pg_dump.",
+        autocompletion=completion.backups,
+    ),
+]
+TerminateOption = Annotated[
+    bool, typer.Option("--terminate", help="Allow clients to be ended when databases are swapped.")
+]
+IntoOption = Annotated[
+    str | None,
+    typer.Option("--into", metavar="NAME", help="Restore as this database beside; do not swap."),
 ]
 ToRevisionOption = Annotated[
     str | None,
@@ -53,48 +78,39 @@ def rollback(
     type: TypeOption = "schema",  # noqa: A002 (the option's name)
     to_revision: ToRevisionOption = None,
     run: RunOption = None,
+    backup_file: BackupFileOption = None,
+    identity: IdentityOption = None,
+    terminate: TerminateOption = False,
+    into: IntoOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     confirm: ConfirmOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
     report: ReportOption = None,
 ) -> None:
-    """Take the database back to an earlier revision, and keep every row that does not fit there.
+    """Take the database back to an earlier revision or to a backup; no row is lost on the way.
 
     \b
     Example:
       opssight-migrate rollback -e staging --to-revision d8b40ecdc203 --dry-run
-      opssight-migrate rollback -e staging --to-revision d8b40ecdc203
+      opssight-migrate rollback -e staging --type data --backup-file backup.dump.age
     """
-    del type
-    _refuse_unclear(to_revision, run)
+    asked = _Asked(type, to_revision, run, backup_file, identity, terminate, into)
+    asked.refuse_unclear()
     from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
     from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
     def work(stage: Stage) -> Report:
-        from opssight_migrate.commands import rollback as command
-        from opssight_migrate.commands import safety
-
         ask = Confirmation(
             verb="Roll back",
             yes=yes,
             name=confirm,
             can_ask=can_be_asked(no_input=shared.no_input),
-            again=_again(stage.hint, to_revision, run),
+            again=f"opssight-migrate rollback {stage.hint}{asked.options}",
             show=stage.show_plan,
         )
-        request = command.RollbackRequest(
-            to_revision=to_revision, run=run, dry_run=dry_run, argv_hint=stage.hint
-        )
-        ended = command.rollback(
-            stage.settings,
-            stage.profile,
-            request,
-            confirm=ask,
-            emit=stage.emit,
-            safety_backup=safety.before(stage.profile, stage.emit),
-        )
+        ended = asked.carried_out(stage, ask, dry_run=dry_run)
         return with_pending(ended) if dry_run and detailed_exitcode else ended
 
     log_prefix = None if dry_run else "rollback"
@@ -108,22 +124,99 @@ def rollback(
     ).perform(work)
 
 
-def _refuse_unclear(to_revision: str | None, run: str | None) -> None:
-    from opssight_migrate.cli.failures import nearest
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the options say, taken together."""
 
-    if (to_revision is None) == (run is None):
-        raise UsageError(
-            "name one of --to-revision and --run",
-            hint=f"opssight-migrate rollback --to-revision {REVISIONS[0].id}",
+    type: Literal["schema", "data", "full"]
+    to_revision: str | None
+    run: str | None
+    backup_file: Path | None
+    identity: Path | None
+    terminate: bool
+    into: str | None
+
+    @property
+    def options(self) -> str:
+        """The same options, to be typed once more."""
+        given: list[tuple[str, object]] = [
+            ("--type", None if self.type == "schema" else self.type),
+            ("--to-revision", self.to_revision),
+            ("--run", self.run),
+            ("--backup-file", self.backup_file),
+            ("--identity", self.identity),
+            ("--into", self.into),
+        ]
+        words = "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value)
+        return words + (" --terminate" if self.terminate else "")
+
+    def refuse_unclear(self) -> None:
+        """Raise UsageError for options that do not go together, and for unknown revisions."""
+        from opssight_migrate.cli.failures import nearest
+
+        if self.type == "schema":
+            self._refuse_unclear_schema()
+        else:
+            self._refuse_unclear_data()
+        if self.to_revision is not None and not is_published(self.to_revision):
+            known = [revision.id for revision in REVISIONS]
+            raise UsageError(
+                f"--to-revision: {nearest(self.to_revision, known, 'revision')}",
+                hint="write the whole id",
+            )
+
+    def _refuse_unclear_schema(self) -> None:
+        if (self.to_revision is None) == (self.run is None):
+            raise UsageError(
+                "name one of --to-revision and --run",
+                hint=f"opssight-migrate rollback --to-revision {REVISIONS[0].id}",
+            )
+        of_data = {
+            "--backup-file": self.backup_file,
+            "--identity": self.identity,
+            "--terminate": self.terminate,
+            "--into": self.into,
+        }
+        if given := [name for name, value in of_data.items() if value]:
+            raise UsageError(f"{given[0]} goes with --type data or full", hint="add --type data")
+
+    def _refuse_unclear_data(self) -> None:
+        if self.backup_file is None:
+            raise UsageError(
+                f"--type {self.type} needs --backup-file",
+                hint="opssight-migrate backup list",
+            )
+        if self.run is not None or (self.type == "data" and self.to_revision is not None):
+            name = "--run" if self.run is not None else "--to-revision"
+            raise UsageError(
+                f"{name} does not go with --type {self.type}",
+                hint="--type data goes to the backup's own revision, --type full on from there",
+            )
+        if self.type == "full" and (self.to_revision is None or self.into is not None):
+            what = "needs --to-revision" if self.to_revision is None else "takes no --into"
+            raise UsageError(f"--type full {what}", hint="or name --type data")
+
+    def carried_out(self, stage: Stage, ask: Confirmation, *, dry_run: bool) -> Report:
+        """Do what was asked for, and return the report."""
+        known = (stage.settings, stage.profile)
+        if self.backup_file is not None:
+            from opssight_migrate.commands import rollback_data
+
+            restore = rollback_data.RestoreRequest(
+                backup_file=self.backup_file.expanduser().absolute(),
+                identity=self.identity,
+                to_revision=self.to_revision,
+                into=self.into,
+                terminates=self.terminate,
+                dry_run=dry_run,
+                argv_hint=stage.hint,
+            )
+            return rollback_data.rollback_data(*known, restore, confirm=ask, emit=stage.emit)
+        from opssight_migrate.commands import rollback as command
+        from opssight_migrate.commands import safety
+
+        request = command.RollbackRequest(
+            to_revision=self.to_revision, run=self.run, dry_run=dry_run, argv_hint=stage.hint
         )
-    if to_revision is not None and not is_published(to_revision):
-        known = [revision.id for revision in REVISIONS]
-        raise UsageError(
-            f"--to-revision: {nearest(to_revision, known, 'revision')}", hint="write the whole id"
-        )
-
-
-def _again(hint: str, to_revision: str | None, run: str | None) -> str:
-    given = f" --to-revision {shlex.quote(to_revision)}" if to_revision else ""
-    named = f" --run {shlex.quote(run)}" if run else ""
-    return f"opssight-migrate rollback {hint}{given}{named}"
+        backup = safety.before(stage.profile, stage.emit)
+        return command.rollback(*known, request, confirm=ask, emit=stage.emit, safety_backup=backup)

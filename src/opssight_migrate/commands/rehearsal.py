@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from opssight_migrate.commands.draft import Draft
 from opssight_migrate.model.errors import EmbeddedServerError
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.model.plan import Blocker, Finding, Obstacle, Plan, Severity
+from opssight_migrate.model.report import CheckResult
 from opssight_migrate.opssight import old_release, revisions
 from opssight_migrate.opssight.old_release import Statement
 from opssight_migrate.opssight.tables import TABLES_AT_START
@@ -47,13 +49,58 @@ def rehearse_old_release(
     current = _revision_to_leave(session, target) if with_shims else target
     if current is None:
         return ()
+    return _on_the_embedded_server(profile, session, target, emit, given, with_shims) or ()
+
+
+def after_rollback(profile: Profile, session: Session, draft: Draft, emit: Emit) -> None:
+    """Try the old release's statements on the shape that the database was taken back to.
+
+    What fails is a warning in the draft, beside the check that says whether all went through.
+    """
+    with session.reading():
+        now = catalog.current_revision(session)
+        shims = now is not None and standing.shims_standing(reader.read_catalogue(session))
+    findings, reason = None, "there is no OpsSight in the database"
+    if now is not None and revisions.is_published(now):
+        reason = "old_release.rehearse is false"
+        if profile.old_release.rehearse:
+            reason = "the embedded server is not at hand"
+            file = profile.old_release.statements
+            given = () if file is None else rehearsal.from_file(Path(file).expanduser())
+            with_shims = bool(shims) or now == revisions.START
+            findings = _on_the_embedded_server(profile, session, now, emit, given, with_shims)
+    broken = [one for one in findings or () if one.severity is Severity.FAIL]
+    for finding in findings or ():
+        is_note = finding.severity is Severity.NOTE
+        draft.find(finding if is_note else replace(finding, severity=Severity.WARN))
+    draft.checks.append(
+        CheckResult(
+            id="old-release",
+            title="The old release's statements are accepted",
+            category="rollback",
+            status="skipped" if findings is None else "failed" if broken else "passed",
+            findings=len(broken),
+            reason=reason if findings is None else None,
+        )
+    )
+
+
+def _on_the_embedded_server(
+    profile: Profile,
+    session: Session,
+    target: str,
+    emit: Emit,
+    given: Sequence[Statement],
+    with_shims: bool,
+) -> tuple[Finding, ...] | None:
+    """Return what would fail at ``target``; None, and a note, where no server can be had."""
     try:
         server = embedded.default_cluster()
         server.start()
     except EmbeddedServerError as error:
         message = f"the old release's statements were not rehearsed: {error.message}"
         emit(Noted(severity="note", message=message, hint=error.hint))
-        return ()
+        return None
     try:
         seen = rehearsal.from_statistics(session)
         emit(Noted(severity="note", message=f"{profile.name}: {seen.sentence}"))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opssight_migrate.commands import operators, undertaking, wiring
+from opssight_migrate.commands import operators, rehearsal, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.retreat import Retreat, retreat
@@ -135,12 +135,7 @@ class _Rollback:
                 "where to? Neither a revision nor a run is named",
                 hint=f"opssight-migrate rollback --to-revision {revisions.START}",
             )
-        if not revisions.is_published(target):
-            known = ", ".join(revision.id for revision in revisions.REVISIONS)
-            raise UsageError(
-                f"revision {target!r} is none of the published ones",
-                hint=f"write one of: {known}",
-            )
+        undertaking.refuse_unpublished(target)
         return target
 
     def _carry_out(self, back: Retreat) -> None:
@@ -180,6 +175,7 @@ class _Rollback:
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
+        rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
         self._say_what_next(unwinder.archive)
 
     def _say_what_next(self, archive: str) -> None:

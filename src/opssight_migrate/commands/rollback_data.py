@@ -1,187 +1,260 @@
-"""``rollback --type data``: a backup restored beside the database, compared, and swapped in."""
+"""``rollback --type data | full``: restored beside the database, compared, and swapped in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from opssight_migrate import __version__
-from opssight_migrate.backups import comparison, replacement, scratch, seal, shelf, verification
-from opssight_migrate.backups.replacement import Changed
-from opssight_migrate.backups.shelf import Shelved
-from opssight_migrate.commands import safety, wiring
+from opssight_migrate.backups import comparison, scratch, sources, unreturned
+from opssight_migrate.backups.sources import Source
+from opssight_migrate.commands import (
+    identities,
+    operators,
+    restore_plan,
+    safety,
+    undertaking,
+    wiring,
+)
 from opssight_migrate.commands.draft import Draft
-from opssight_migrate.model.errors import ConfigError, RefusedError
-from opssight_migrate.model.events import Emit, Event, Noted
-from opssight_migrate.model.report import Report
+from opssight_migrate.commands.replacing import Replacing
+from opssight_migrate.engine import preflight
+from opssight_migrate.engine.retreat import Retreat, retreat
+from opssight_migrate.model.errors import ForeignBackupError
+from opssight_migrate.model.events import Emit, Event, Noted, PlanMade
+from opssight_migrate.model.plan import Blocker, Loss, Plan
+from opssight_migrate.model.report import CheckResult, Report
+from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.postgres import (
     catalog,
     connect,
     exclusive,
-    journal,
     marker,
     properties,
+    reader,
     siblings,
+    standing,
+    standstill,
     swap,
 )
-from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.standstill import Moment
 from opssight_migrate.settings import Profile, Settings
 
-Confirm = Callable[[tuple[Changed, ...]], None]
+Confirm = Callable[[Plan, bool], None]
+_APPLICATION = "opssight-migrate/restored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreRequest:
     """Which backup, and what to do with it.
 
+    ``to_revision`` takes the restored database on to an earlier revision (``--type full``).
     ``into`` restores under that name and leaves the live database alone; ``terminates`` allows
     clients to be ended at the swap.
     """
 
     backup_file: Path
     identity: Path | None = None
+    to_revision: str | None = None
     into: str | None = None
     terminates: bool = False
+    dry_run: bool = False
+    argv_hint: str = ""
+
+    @property
+    def again(self) -> str:
+        """The verb with the options that name the same thing."""
+        kind = "data" if self.to_revision is None else "full"
+        revision = "" if self.to_revision is None else f" --to-revision {self.to_revision}"
+        return f"rollback --type {kind} --backup-file {self.backup_file}{revision}"
 
 
-def restore_beside_and_swap(
+def rollback_data(
     settings: Settings, profile: Profile, request: RestoreRequest, *, confirm: Confirm, emit: Emit
 ) -> Report:
     """Take the profile's database back to a backup; the old one stays under another name.
 
-    ``confirm`` is asked with the tables that changed since the backup, after it was restored and
-    proven and before anything of the live database is touched; it raises to decline.
+    Everything is restored and compared beside the live database first, in a dry run too, so that
+    the plan is exact. ``confirm`` is asked with that plan; it raises to decline.
     """
-    draft = Draft("rollback", profile)
+    draft = Draft("rollback", profile, dry_run=request.dry_run)
 
     def tell(event: Event) -> None:
         draft.hear(event)
         emit(event)
 
     with draft.recording(), wiring.connected(profile, "rollback", tell) as live:
-        exclusive.take(live)
-        backup = _checked(profile, request, live, draft)
-        identities = _identities(profile, request, backup)
-        like = properties.read_properties(live)
-        with scratch.scratch(live, like, owner=like.owner) as new:
-            verification.restore_into(backup, identities, live, new, as_owner=True)
-            comparison.refuse_differences(live, new, backup.manifest.tables)
-            if request.into is not None:
-                swap.rename(live, new, request.into)
-            else:
-                confirm(replacement.changed_since(live, backup.manifest))
-                _replace(_Work(settings, profile, request, backup, draft, tell), live, new)
-        draft.revision_to = backup.manifest.revision
+        _Restore(settings, profile, request, live, draft, tell).go(confirm)
     return draft.report()
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+@dataclass(slots=True)
+class _Restore:
     settings: Settings
     profile: Profile
     request: RestoreRequest
-    backup: Shelved
+    live: Session
     draft: Draft
     emit: Emit
+    is_copy: bool = field(default=False, init=False)
 
-
-def _checked(profile: Profile, request: RestoreRequest, live: Session, draft: Draft) -> Shelved:
-    """Look at everything that can be looked at before a byte is restored."""
-    backup = shelf.taken(request.backup_file)
-    with live.reading():
-        facts = connect.facts(live)
-        draft.database = facts
-        draft.revision_to = catalog.current_revision(live)
-        known = marker.read(live)
-        if known is not None:
-            marker.is_copy(known, profile.name, facts)
-    verification.refuse_other_environment(backup, profile.name)
-    verification.refuse_other_database(backup, facts.system_identifier, facts.name)
-    verification.check_file(backup, profile.backups.manifest_key)
-    if request.into is None:
-        swap.refuse_without_rights(live)
-        clients = swap.clients_of(live, facts.name)
-        if clients and not request.terminates:
-            raise RefusedError(
-                f"{clients} client{'s are' if clients > 1 else ' is'} connected to {facts.name}",
-                hint="stop them, or allow them to be ended at the swap: --terminate",
+    def go(self, confirm: Confirm) -> None:
+        """Look, restore beside, compare, ask, and swap."""
+        if not self.request.dry_run:
+            operators.refuse_stranger(self.live, self.profile, "rollback")
+            exclusive.take(self.live)
+            exclusive.end_orphans(self.live)
+        source, plan = self._looked()
+        like = properties.read_properties(self.live)
+        with scratch.scratch(self.live, like, owner=like.owner) as new:
+            self._note(f"restoring {source.path.name} beside {plan.database.name}, as {new}")
+            source.restore(self.live, new)
+            restored = siblings.sibling(self.live, new, _APPLICATION)
+            try:
+                plan, back, moment = self._planned(plan, source, restored)
+            finally:
+                restored.close()
+            self.emit(PlanMade(plan=plan))
+            self._refuse(plan)
+            if self.request.dry_run:
+                self.draft.status = "pending"
+                self._next(self.request.again, "carry out this plan")
+                return
+            confirm(plan, self.is_copy)
+            if self.request.into is not None:
+                swap.rename(self.live, new, self.request.into)
+                self._next("status", f"{plan.database.name} itself is as it was")
+                return
+            work = Replacing(
+                settings=self.settings,
+                profile=self.profile,
+                plan=plan,
+                back=back,
+                source=source,
+                live=self.live,
+                draft=self.draft,
+                emit=self.emit,
+                argv_hint=self.request.argv_hint,
             )
-    return backup
+            work.go(new, moment, terminates=self.request.terminates)
 
-
-def _identities(profile: Profile, request: RestoreRequest, backup: Shelved) -> list[object]:
-    if not backup.manifest.file.sealed:
-        return []
-    if request.identity is not None:
-        return seal.identities_from(request.identity)
-    if profile.backups.identity_command is not None:
-        return seal.identities_printed_by(profile.backups.identity_command)
-    raise ConfigError(
-        "the backup is sealed, and no identity is here",
-        hint="give --identity FILE, or set backup_identity_command",
-    )
-
-
-def _replace(work: _Work, live: Session, new: str) -> None:
-    """Back up, carry over what is the live database's own, write it down, swap."""
-    made = safety.backup(work.profile, live, work.emit, lambda: None)
-    if made is not None:
-        work.draft.artifacts += safety.artifacts_of(made)
-    name = live.connection.info.dbname
-    kept = properties.read_properties(live)
-    replacement.carry_journal(live, new)
-    run_id = _write_down(work, live, new)
-    maintenance = siblings.sibling(live, siblings.MAINTENANCE, "opssight-migrate/swap")
-    try:
-        properties.apply(maintenance, new, kept)
-        live.close()  # a database with a session on it cannot be renamed, not even ours
-        retired = swap.retired_name(name, run_id)
-        swap.swap(maintenance, live=name, new=new, retired=retired)
-    finally:
-        maintenance.close()
-    work.draft.run_id = run_id
-    work.emit(
-        Noted(
-            severity="note",
-            message=f"the database from before is kept as {retired}",
-            hint="opssight-migrate cleanup --retired, when nobody needs it any more",
+    def _looked(self) -> tuple[Source, Plan]:
+        """Look at everything that can be looked at before a byte is restored."""
+        with self.live.reading():
+            facts = connect.facts(self.live)
+            now = catalog.current_revision(self.live)
+            known = marker.read(self.live)
+            self.is_copy = known is not None and marker.is_copy(known, self.profile.name, facts)
+            plan = restore_plan.without_steps(self.profile, facts, now, None)
+            self.draft.database, self.draft.revision_to = facts, now
+        source = sources.source_of(
+            self.request.backup_file, identities.given(self.profile, self.request.identity)
         )
-    )
+        source.check(self.live, facts, self.profile)
+        blockers: list[Blocker] = []
+        if self.request.into is None:
+            terminates = self.request.terminates
+            blockers += restore_plan.obstacles(self.live, facts, terminates=terminates)
+        elif swap.exists(self.live, self.request.into):
+            blockers.append(
+                Blocker(
+                    message=f"there is a database {self.request.into} already",
+                    hint="give another name with --into",
+                )
+            )
+        if blockers:
+            plan = replace(plan, blockers=tuple(blockers))
+            self.emit(PlanMade(plan=plan))
+            self._refuse(plan)
+        return source, plan
 
-
-def _write_down(work: _Work, live: Session, new: str) -> str:
-    """Write the run into the journal of the database that is to be the live one."""
-    facts = connect.facts(live)
-    restored = siblings.sibling(live, new, "opssight-migrate/replacement")
-    made = work.backup.manifest
-    try:
-        with restored.writing():
-            journal.install(restored)
-            marker.mark(restored, work.profile.name, connect.facts(restored), adopt=True)
-        book = Journal.begin(
-            restored,
-            RunFacts(
-                command="rollback-data",
-                environment=work.profile.name,
-                tool_version=__version__,
-                server_version=facts.server_version,
-                settings_digest=work.settings.digest(),
-                plan_digest=work.backup.manifest_sha256[:9],
-                revision_from=catalog.current_revision(live),
-                revision_to=made.revision or "",
+    def _planned(
+        self, plan: Plan, source: Source, restored: Session
+    ) -> tuple[Plan, Retreat | None, Moment]:
+        """Return the whole plan, the way on from the backup's revision, and this very moment."""
+        with restored.reading():
+            then = catalog.current_revision(restored)
+            known = marker.read(restored)
+            catalogue = reader.read_catalogue(restored)
+            blockers = list(preflight.shape(then, catalogue))
+        if known is not None and known.environment != self.profile.name:
+            raise ForeignBackupError(
+                f"this is a backup of environment {known.environment!r}, not of"
+                f" {self.profile.name!r}",
+                where=str(source.path),
+                hint="opssight-migrate backup list",
+            )
+        compared = self._compared(source, restored)
+        drifted = _drifted(restored, then, catalogue)
+        losses, moment = self._ledger(restored)
+        back = self._way_on(restored) if self.request.to_revision and not blockers else None
+        into = self.request.into
+        step = restore_plan.last_step(source, plan.database, sum(moment.rows.values()), into)
+        plan = replace(
+            plan,
+            revision_to=(back.plan.revision_to if back else then) or "an empty database",
+            steps=(*(back.plan.steps if back else ()), step),
+            announcements=(
+                *restore_plan.announced(source, plan.database, compared, into),
+                *drifted,
             ),
+            losses=(*losses, *(back.plan.losses if back else ())),
+            blockers=(*blockers, *(back.plan.blockers if back else ())),
         )
-        with restored.writing():
-            book.guard()
-            book.audit(
-                Audit(operation="IMPORT", severity="CRITICAL", table="alembic_version"),
-                f"data rolled back to {made.file.name}",
-                record=book.run_id,
-                context={"sha256": made.file.sha256, "made_at": made.made_at.isoformat()},
+        if into is None:
+            plan = safety.planned(plan, self.profile, self.live)
+        return plan, back, moment
+
+    def _compared(self, source: Source, restored: Session) -> str:
+        """Compare what came out with what went in, where somebody wrote that down."""
+        name = restored.connection.info.dbname
+        is_known = source.tables is not None
+        if source.tables is not None:
+            comparison.refuse_differences(self.live, name, source.tables)
+            rows = sum(one.rows for one in source.tables.values())
+            said = f"{len(source.tables)} tables, {rows:,} rows: as the manifest says"
+        else:
+            said = "it has no manifest, so that nothing says whether it is whole"
+        self.draft.checks.append(
+            CheckResult(
+                id="digests",
+                title="What was restored is what was dumped",
+                category="rollback",
+                status="passed" if is_known else "skipped",
+                findings=0,
+                reason=None if is_known else "no manifest",
             )
-            book.end("ok")
-    finally:
-        restored.close()
-    return book.run_id
+        )
+        return f"restored beside as {name} and compared: {said}"
+
+    def _ledger(self, restored: Session) -> tuple[tuple[Loss, ...], Moment]:
+        with self.live.reading(), restored.reading():
+            moment = standstill.moment(self.live)
+            return unreturned.read(self.live, restored, self.emit), moment
+
+    def _way_on(self, restored: Session) -> Retreat:
+        target = self.request.to_revision or ""
+        undertaking.refuse_unpublished(target)
+        return retreat(wiring.looking(restored, self.profile, self.emit), target)
+
+    def _refuse(self, plan: Plan) -> None:
+        for blocker in plan.blockers[1:]:
+            self.draft.block(blocker)
+        if refusal := preflight.refusal(plan.blockers):
+            raise refusal
+
+    def _note(self, message: str) -> None:
+        self.emit(Noted(severity="note", message=message))
+
+    def _next(self, verb: str, why: str) -> None:
+        self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))
+
+
+def _drifted(restored: Session, then: str | None, catalogue: Catalogue) -> list[str]:
+    """Say where the backup's catalogue is not the published one: it comes back as it was."""
+    if then is None:
+        return []
+    with restored.reading():
+        found = standing.refused(restored, then, catalogue)
+    return [f"in the backup, {one.sentence}" for one in found]

@@ -15,10 +15,12 @@ from opssight_migrate.model.errors import (
     PartialError,
     RefusedError,
     Touched,
+    UsageError,
 )
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Next
+from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, reader, standing
 from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
@@ -67,6 +69,15 @@ def leave_trace(book: Journal, description: str, plan: Plan) -> None:
         record=book.run_id,
         context={"from": plan.revision_from, "to": plan.revision_to},
     )
+
+
+def refuse_unpublished(target: str) -> None:
+    """Raise UsageError for a revision that is none of the published ones, whole ids only."""
+    if not revisions.is_published(target):
+        known = ", ".join(revision.id for revision in revisions.REVISIONS)
+        raise UsageError(
+            f"revision {target!r} is none of the published ones", hint=f"write one of: {known}"
+        )
 
 
 def next_step(verb: str, argv_hint: str, why: str) -> Next:

@@ -55,7 +55,7 @@ def look(
     if connect.is_standby(session):
         yield _STANDBY
         return
-    unusable = list(_shape(current, actual))
+    unusable = list(shape(current, actual))
     yield from unusable
     if unusable:
         return
@@ -76,7 +76,7 @@ def look_back(
     if connect.is_standby(session):
         yield _STANDBY
         return
-    unusable = list(_shape(current, actual))
+    unusable = list(shape(current, actual))
     yield from unusable
     if unusable:
         return
@@ -96,7 +96,8 @@ _STANDBY = Blocker(
 )
 
 
-def _shape(current: str | None, actual: Catalogue) -> Iterable[Blocker]:
+def shape(current: str | None, actual: Catalogue) -> Iterable[Blocker]:
+    """Say why a catalogue is none of OpsSight's own chain; nothing where it is."""
     if current is not None and not revisions.is_published(current):
         yield Blocker(
             message=f"revision {current!r} is none of the published ones",
@@ -111,10 +112,10 @@ def _shape(current: str | None, actual: Catalogue) -> Iterable[Blocker]:
         name: {column["name"] for column in table["columns"]}
         for name, table in actual["tables"].items()
     }
-    shape, signs = recognised(columns, current is not None)
-    if shape not in (Shape.A_CHAIN, Shape.EMPTY):
+    found, signs = recognised(columns, current is not None)
+    if found not in (Shape.A_CHAIN, Shape.EMPTY):
         yield Blocker(
-            message=f"this database is {shape.sentence} ({'; '.join(signs)})",
+            message=f"this database is {found.sentence} ({'; '.join(signs)})",
             where="schema public",
             hint="check the profile's URL: opssight-migrate status",
             kind=Obstacle.SHAPE,

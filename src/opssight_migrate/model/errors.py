@@ -200,6 +200,18 @@ class BackupPolicyError(RefusedError):
     code = "OM323"
 
 
+class UnsafeScriptError(RefusedError):
+    """A plain SQL file holds a command that psql itself would carry out, or hides one."""
+
+    code = "OM324"
+
+
+class WrittenMeanwhileError(RefusedError):
+    """Rows were written between the question and the swap, and nobody was to be connected."""
+
+    code = "OM325"
+
+
 class BusyError(MigrateError):
     """Somebody else holds what we need; the same command may be tried again."""
 

@@ -47,6 +47,11 @@ ADVICE: dict[str, str] = {
     "OM322": "Name a backup of this database: `opssight-migrate backup list -e ENVIRONMENT`.",
     "OM323": "Give the environment backup_recipients (an age public key) and backup_dir in"
     " opssight.toml.",
+    "OM324": "Look at the line that is named. A dump of pg_dump has no such line; take it out, or"
+    " make the dump again with pg_dump -Fc.",
+    "OM325": "Stop what writes, and give the same command again: the ledger then counts these rows"
+    " too. Or allow clients to be ended with --terminate: what they wrote last is then in the old"
+    " database only, and told.",
     "OM401": "Wait for the run that is named, and give the same command again; --wait waits for it."
     " There is no lock to remove: it ends with its connection.",
     "OM402": "The message names who held the lock. End or wait for that session, and give the same"

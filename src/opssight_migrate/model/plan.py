@@ -107,6 +107,10 @@ class LossKind(StrEnum):
 
     ARCHIVED = "archived"
     VALUES = "values archived"
+    WRITTEN = "written since"
+    CHANGED = "changed since"
+    DELETED = "deleted since"
+    UNKNOWN = "not in the backup"
     GOES = "goes"
     CONFLICT = "conflict"
     NOTE = "note"
@@ -135,6 +139,14 @@ class Loss:
                 return f"{self.what}, {rows}"
             case LossKind.VALUES:
                 return f"{self.what} of {rows}"
+            case LossKind.WRITTEN:
+                return f"{self.what}, {rows} that will not come back"
+            case LossKind.CHANGED:
+                return f"{self.what}, {rows} that will be again what they were"
+            case LossKind.DELETED:
+                return f"{self.what}, {rows} that will be there again"
+            case LossKind.UNKNOWN:
+                return f"{self.what}, {rows} that will not come back"
             case LossKind.CONFLICT:
                 return f"{self.what}: {rows} share a value that would be unique again"
             case LossKind.GOES:

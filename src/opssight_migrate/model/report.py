@@ -109,7 +109,17 @@ class ReportStep(_Part):
 class LedgerLine(_Part):
     """One line of a rollback's loss ledger; ``query`` lists the rows."""
 
-    kind: Literal["archived", "values archived", "goes", "conflict", "note"]
+    kind: Literal[
+        "archived",
+        "values archived",
+        "written since",
+        "changed since",
+        "deleted since",
+        "not in the backup",
+        "goes",
+        "conflict",
+        "note",
+    ]
     what: str
     rows: int | None = None
     keys: tuple[str, ...] = ()

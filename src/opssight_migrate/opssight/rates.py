@@ -33,5 +33,11 @@ FILLED_ROW_WAL_BYTES = 750
 UNDONE_TABLE_WAL_BYTES = 25_000
 """Bytes of WAL for one table that a rollback touches: catalogue rows, whatever the table's size."""
 
+SWAPPED_S = 0.3
+"""Two renames in one transaction, with the clients of the database ended meanwhile."""
+
+COUNTED_ROWS_PER_S = 5_000_000
+"""Rows a second that are looked at for what was written since a snapshot, by xmin."""
+
 SPREAD = 3.0
 """How much longer the slow tenth takes than the usual run, without any history."""

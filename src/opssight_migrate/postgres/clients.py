@@ -18,6 +18,9 @@ _DEBIAN = Path("/usr/lib/postgresql")
 _VERSION = re.compile(r"\(PostgreSQL\) ((\d+)[.\w]*)")
 _ANSWER_S = 20.0
 _FIRST_WITH_TRANSACTION_TIMEOUT = 17
+# The minor releases that brought psql's restricted mode.
+# Source: release notes of August 2025, CVE-2025-8714.
+_RESTRICTED_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,12 @@ class Clients:
     def program(self, name: str) -> str:
         """Return the path of a program."""
         return str(self.directory / name)
+
+    @property
+    def has_restricted_mode(self) -> bool:
+        """Whether psql can be told to carry out no command of its own (\\restrict)."""
+        minor = int(re.split(r"\D", f"{self.version}.0")[1] or 0)
+        return minor >= _RESTRICTED_SINCE.get(self.major, 0) if self.major >= 13 else False
 
     def says_too_much_for(self, server_major: int) -> bool:
         """Tell whether what pg_restore writes has a setting that the server does not know."""
@@ -64,6 +73,11 @@ def for_restore(server_major: int, archive_major: int, *, over_tls: bool = False
         return exact[0]
     oldest = max(server_major, archive_major)
     return _first_fitting(oldest, over_tls=over_tls, wanted_for="restore")
+
+
+def every(*, over_tls: bool = False) -> tuple[Clients, ...]:
+    """Return all that are here, in the order in which they are preferred."""
+    return tuple(found for found in _found() if found.has_tls or not over_tls)
 
 
 def _first_fitting(oldest_major: int, *, over_tls: bool, wanted_for: str) -> Clients:

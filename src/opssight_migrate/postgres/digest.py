@@ -74,6 +74,7 @@ _DIGEST_BY_KEY = sql.SQL(
     " count(*) FILTER (WHERE {marked}) FROM {table} AS t{where} GROUP BY 1"
 )
 _NOTHING = sql.SQL("false")
+_HASHES = sql.SQL("SELECT {keys}, {hashed}::text FROM {table} AS t{where}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +137,11 @@ def digest_table(
     return TableDigest(table=table, columns=tuple(columns), rows=rows, value=value)
 
 
+def has_integer_key(session: Session, table: str) -> bool:
+    """Tell whether the first column of the table's primary key is an integer."""
+    return _types(session, table)[1] is not None
+
+
 def key_bounds(session: Session, table: str) -> tuple[int, int] | None:
     """Return the least and the greatest key of a table; None when empty or without integer key."""
     _, key = _types(session, table)
@@ -177,6 +183,36 @@ def digest_by_key(
     found = session.rows(query)
     session.execute("RESET enable_sort")
     return sorted((int(p), int(n), int(d), int(m)) for p, n, d, m in found)
+
+
+def row_hashes(
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    key: Sequence[str],
+    *,
+    lo: int | None = None,
+    hi: int | None = None,
+) -> list[tuple[tuple[str, ...], str]]:
+    """Return the key of each row, as text, with the hash of its ``columns``; bounds as above.
+
+    Without a ``key`` the hash itself is the key, so that equal rows cannot be told apart.
+    """
+    types, integer_key = _types(session, table)
+    hashed = _hashed(session, table, columns, types)
+    keys = [sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in key]
+    query = _HASHES.format(
+        keys=sql.SQL(", ").join(keys or [sql.SQL("{}::text").format(hashed)]),
+        hashed=hashed,
+        table=sql.Identifier("public", table),
+        where=_range(table, integer_key, lo, hi),
+    )
+    return [(tuple(row[:-1]), row[-1]) for row in session.rows(query)]
+
+
+def hash_condition(session: Session, table: str, columns: Sequence[str]) -> sql.Composed:
+    """Return the expression whose value is the key of a row without one, for a query."""
+    return sql.SQL("{}::text").format(_hashed(session, table, columns, _types(session, table)[0]))
 
 
 def _types(session: Session, table: str) -> tuple[dict[str, int], str | None]:

@@ -1,14 +1,22 @@
-"""One run at a time: an advisory lock on the working connection, which dies with it."""
+"""One run at a time: advisory locks that die with the working connection.
+
+One belongs to the database, and moves with it when it is renamed. The other is keyed by its name,
+in the maintenance database: whoever connects after a swap meets another database of that name.
+"""
 
 from __future__ import annotations
 
 import time
 
-from opssight_migrate.model.errors import BusyError
+from opssight_migrate.model.errors import BusyError, ConnectError
+from opssight_migrate.postgres import siblings
 from opssight_migrate.postgres.session import Session
 
 # Two arbitrary numbers; what matters is that they never change.
 _CLASS, _OBJECT = 0x5B1E, 0x0B57
+_BY_NAME = 0x5B1F
+_APPLICATION = "opssight-migrate/turn"
+_NUMBER_OF_NAME = "SELECT hashtext(current_database())"
 _TAKEN = "SELECT pg_try_advisory_lock(%s, %s)"
 _HELD = """
 SELECT count(*) FROM pg_locks
@@ -19,8 +27,8 @@ _HOLDER = """
 SELECT a.pid, a.usename::text, a.application_name, a.client_addr::text,
        EXTRACT(epoch FROM clock_timestamp() - a.backend_start)::float8
   FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
- WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s
-   AND l.objsubid = 2
+ WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s
+   AND l.objid = (%s::int8 & 4294967295)::oid AND l.objsubid = 2
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _ORPHANS = """
@@ -41,9 +49,30 @@ def take(session: Session, *, patience_s: float = 5.0) -> None:
     Raises: BusyError naming who holds it.
     """
     deadline = time.monotonic() + patience_s
-    while not session.scalar(_TAKEN, (_CLASS, _OBJECT)):
+    _wait_for(session, _CLASS, _OBJECT, deadline)
+    if session.companion is not None:
+        return
+    number = int(session.scalar(_NUMBER_OF_NAME))
+    try:
+        session.companion = siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)
+    except ConnectError:
+        return  # who may not connect there swaps nothing; and the other lock is held
+    _wait_for(session.companion, _BY_NAME, number, deadline)
+
+
+def handed_over(session: Session) -> Session:
+    """Return the session on the maintenance database with its lock; it is the caller's to close.
+
+    Raises: ConnectError.
+    """
+    companion, session.companion = session.companion, None
+    return companion or siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)
+
+
+def _wait_for(session: Session, class_: int, number: int, deadline: float) -> None:
+    while not session.scalar(_TAKEN, (class_, number)):
         if time.monotonic() >= deadline:
-            raise _busy(session)
+            raise _busy(session, class_, number)
         time.sleep(_POLL_S)
 
 
@@ -78,8 +107,8 @@ def _orphans(session: Session) -> list[int]:
     return [int(pid) for (pid,) in session.rows(_ORPHANS)]
 
 
-def _busy(session: Session) -> BusyError:
-    holder = session.row(_HOLDER, (_CLASS, _OBJECT))
+def _busy(session: Session, class_: int, number: int) -> BusyError:
+    holder = session.row(_HOLDER, (class_, number))
     if holder is None:
         return BusyError(
             "another run was working on this database a moment ago",

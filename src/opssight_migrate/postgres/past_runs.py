@@ -17,8 +17,9 @@ SELECT r.command, first.revision_from, r.lineage, r.epoch
 """
 _LATER = """
 SELECT id, command FROM opssight_migrate.runs
- WHERE epoch > %s AND command IN ('migrate', 'rollback')
-   AND EXISTS (SELECT FROM opssight_migrate.steps AS s WHERE s.run_id = runs.id)
+ WHERE epoch > %s
+   AND (command = 'rollback-data' OR command IN ('migrate', 'rollback')
+        AND EXISTS (SELECT FROM opssight_migrate.steps AS s WHERE s.run_id = runs.id))
  ORDER BY epoch LIMIT 1
 """
 _DATA_STEPS = """

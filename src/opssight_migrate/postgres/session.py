@@ -57,6 +57,8 @@ class Session:
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
         self.skipped_settings: tuple[str, ...] = ()
+        self.companion: Session | None = None
+        """A session on the maintenance database that holds a lock for this one, closed with it."""
 
     def prepare(self) -> None:
         """Set what we rely on; what this server does not know or refuses is left out and noted."""
@@ -170,3 +172,5 @@ class Session:
     def close(self) -> None:
         """Close the connection; a broken one is closed without a word."""
         self.connection.close()
+        if self.companion is not None:
+            self.companion.close()

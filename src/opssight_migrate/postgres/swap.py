@@ -3,35 +3,61 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from opssight_migrate.model.errors import BusyError, MigrateError, PrivilegeError, RefusedError
+from opssight_migrate.model.errors import BusyError, MigrateError, RefusedError
 from opssight_migrate.postgres import siblings
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
 _NAME_BYTES = 63
-_CLASS = 0x5B1F
 _APPLICATION = "opssight-migrate/swap"
-_LOCKED = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
+# Of a role that ours is no member of, the type of the backend is hidden.
 _CLIENTS = """
 SELECT count(*) FROM pg_stat_activity
- WHERE datname = %s AND backend_type = 'client backend' AND application_name !~ '^opssight-migrate/'
+ WHERE datname = %s AND coalesce(backend_type, 'client backend') = 'client backend'
+   AND application_name !~ '^opssight-migrate/'
 """
 _ENDED = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
- WHERE datname = ANY(%s) AND pid <> pg_backend_pid()
+ WHERE datname = ANY(%s) AND pid <> pg_backend_pid() AND pid <> %s
+   AND (%s OR application_name ~ '^opssight-migrate/')
 """
-_MAY_SWAP = """
-SELECT pg_has_role(d.datdba, 'USAGE')
-       AND (SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user)
-       AND (SELECT rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') OR NOT EXISTS (
-              SELECT FROM pg_stat_activity AS a
-               WHERE a.datid = d.oid AND NOT pg_has_role(a.usesysid, 'USAGE'))
-              FROM pg_roles WHERE rolname = current_user)
-  FROM pg_database AS d WHERE d.datname = current_database()
+# The rename has the database's own lock: from then on nobody else can connect.
+_IS_CLOSED = """
+SELECT EXISTS (SELECT FROM pg_locks
+                WHERE pid = %s AND locktype = 'object' AND classid = 'pg_database'::regclass
+                  AND mode = 'AccessExclusiveLock' AND granted)
+       AND NOT EXISTS (SELECT FROM pg_stat_activity
+                        WHERE datname = ANY(%s) AND pid <> %s
+                          AND coalesce(backend_type, 'client backend') = 'client backend')
 """
+_RIGHTS = """
+SELECT pg_get_userbyid(d.datdba)::text, pg_has_role(d.datdba, 'USAGE'),
+       r.rolsuper OR r.rolcreatedb, current_user::text,
+       r.rolsuper OR pg_has_role('pg_signal_backend', 'USAGE'),
+       ARRAY(SELECT DISTINCT a.usename::text FROM pg_stat_activity AS a
+              WHERE a.datid = d.oid AND a.usename IS NOT NULL
+                AND NOT pg_has_role(a.usesysid, 'USAGE')),
+       ARRAY(SELECT DISTINCT a.usename::text FROM pg_stat_activity AS a
+               JOIN pg_roles AS o ON o.oid = a.usesysid AND o.rolsuper
+              WHERE a.datid = d.oid AND NOT r.rolsuper)
+  FROM pg_database AS d, pg_roles AS r
+ WHERE d.datname = current_database() AND r.rolname = current_user
+"""
+_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
+_SLOTS = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()"
 _TAKEN = "SELECT true FROM pg_database WHERE datname = %s"
 _END_EVERY_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """A right that a swap needs and our role lacks; ``grant`` is what would give it."""
+
+    why: str
+    grant: str
 
 
 def retired_name(database: str, run_id: str) -> str:
@@ -41,13 +67,44 @@ def retired_name(database: str, run_id: str) -> str:
     return database.encode()[:room].decode(errors="ignore") + suffix
 
 
-def refuse_without_rights(session: Session) -> None:
-    """Raise PrivilegeError unless our role may make, rename and clear the session's database."""
-    if not session.scalar(_MAY_SWAP):
-        raise PrivilegeError(
-            "swapping databases needs their owner, CREATEDB, and pg_signal_backend to end clients",
-            hint="connect as such a role, or restore beside with --into",
+def lacking(session: Session) -> Iterable[Lacking]:
+    """Return what our role lacks to make, rename and clear the session's database."""
+    owner, is_owner, may_create, user, may_signal, others, superusers = session.rows(_RIGHTS)[0]
+    name = Identifier(user)
+
+    def text(statement: SQL, *names: str) -> str:
+        return statement.format(*map(Identifier, names), name).as_string(session.connection)
+
+    if not may_create:
+        yield Lacking(
+            why="a backup is restored into a new database (CREATEDB)",
+            grant=SQL("ALTER ROLE {} CREATEDB").format(name).as_string(session.connection),
         )
+    if not is_owner:
+        yield Lacking(
+            why=f"only its owner {owner} may rename the database",
+            grant=text(SQL("GRANT {} TO {}"), owner),
+        )
+    if others and not may_signal:
+        yield Lacking(
+            why=f"sessions of {', '.join(others)} have to be ended (pg_signal_backend)",
+            grant=SQL("GRANT pg_signal_backend TO {}").format(name).as_string(session.connection),
+        )
+    if superusers:
+        yield Lacking(
+            why=f"only a superuser ends the sessions of {', '.join(superusers)}",
+            grant="end them by hand, or connect as a superuser",
+        )
+
+
+def in_the_way(session: Session) -> Iterable[str]:
+    """Name what keeps the session's database from being renamed, whoever asks."""
+    if session.connection.info.dbname == siblings.MAINTENANCE:
+        yield f"the database is called {siblings.MAINTENANCE}, from which others are renamed"
+    for (gid,) in session.rows(_PREPARED):
+        yield f"prepared transaction {gid} has neither been committed nor rolled back"
+    for (slot,) in session.rows(_SLOTS):
+        yield f"logical slot {slot} reads this very database, and would not follow the name"
 
 
 def clients_of(session: Session, database: str) -> int:
@@ -55,17 +112,29 @@ def clients_of(session: Session, database: str) -> int:
     return int(session.scalar(_CLIENTS, (database,)))
 
 
-def swap(maintenance: Session, *, live: str, new: str, retired: str) -> None:
-    """Rename ``live`` to ``retired`` and ``new`` to ``live``, both or neither.
+def end_clients(maintenance: Session, database: str, holder: Session) -> None:
+    """End everybody who is connected but ``holder``, once."""
+    maintenance.scalar(_ENDED, ([database], holder.pid, True))
 
-    ``maintenance`` is a session on another database. While the renames wait for clients to leave,
-    a second session ends them; who connects meanwhile waits for the commit.
 
-    Raises: BusyError when another swap is at work or a client does not end; then nothing changed.
+def swap(
+    maintenance: Session,
+    holder: Session,
+    *,
+    new: str,
+    retired: str,
+    terminates: bool,
+) -> None:
+    """Rename the database of ``holder`` to ``retired`` and ``new`` to its name: both, or neither.
+
+    ``maintenance`` is a session on another database, under the lock of one run at a time. The
+    rename keeps everybody out and waits for those inside, while a second session ends them (ours
+    only, unless ``terminates``). ``holder``, which keeps writers waiting, is closed last of all.
+
+    Raises: BusyError when a client does not end; then nothing changed.
     """
-    if not maintenance.scalar(_LOCKED, (_CLASS, live)):
-        raise BusyError(f"another run is swapping {live}", hint="wait until it ends")
-    ender = _Ender(maintenance, [live, new])
+    live = holder.connection.info.dbname
+    ender = _Ender(maintenance, holder, new, terminates=terminates)
     try:
         with maintenance.writing():
             for old, name in ((live, retired), (new, live)):
@@ -75,14 +144,21 @@ def swap(maintenance: Session, *, live: str, new: str, retired: str) -> None:
     except MigrateError as error:
         if error.sqlstate == "55006":  # object_in_use: a client did not end in five seconds
             raise BusyError(
-                f"a client of {live} could not be ended: {error.message}",
+                f"a client of {live} was in the way: {error.message}",
                 hint="end it, and give the same command again",
             ) from error
-        raise RefusedError(
-            f"the databases were not swapped: {error.message}", sqlstate=error.sqlstate
-        ) from error
+        if not maintenance.connection.closed:
+            raise RefusedError(
+                f"the databases were not swapped: {error.message}", sqlstate=error.sqlstate
+            ) from error
+        raise
     finally:
         ender.stop()
+
+
+def exists(session: Session, database: str) -> bool:
+    """Tell whether there is a database of that name."""
+    return bool(session.scalar(_TAKEN, (database,)))
 
 
 def rename(session: Session, database: str, name: str) -> None:
@@ -90,7 +166,7 @@ def rename(session: Session, database: str, name: str) -> None:
 
     Raises: RefusedError, if there is one of that name already.
     """
-    if session.scalar(_TAKEN, (name,)):
+    if exists(session, name):
         raise RefusedError(f"there is a database {name} already", hint="give another name")
     session.execute(
         SQL("ALTER DATABASE {} RENAME TO {}").format(Identifier(database), Identifier(name))
@@ -98,11 +174,17 @@ def rename(session: Session, database: str, name: str) -> None:
 
 
 class _Ender:
-    """Ends the clients of databases, again and again, from a session of its own."""
+    """Ends the clients of two databases, again and again, from a session of its own."""
 
-    def __init__(self, maintenance: Session, databases: list[str]) -> None:
+    def __init__(
+        self, maintenance: Session, holder: Session, new: str, *, terminates: bool
+    ) -> None:
         self._session = siblings.sibling(maintenance, siblings.MAINTENANCE, _APPLICATION)
-        self._databases = databases
+        self._renamer = maintenance.pid
+        self._holder = holder
+        self._holder_pid = holder.pid
+        self._databases = [holder.connection.info.dbname, new]
+        self._terminates = terminates
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._end, daemon=True)
         self._thread.start()
@@ -115,7 +197,11 @@ class _Ender:
     def _end(self) -> None:
         try:
             while not self._is_over.is_set():
-                self._session.scalar(_ENDED, (self._databases,))
+                self._session.scalar(_ENDED, (self._databases, self._holder_pid, self._terminates))
+                closed = (self._renamer, self._databases, self._holder_pid)
+                if not self._holder.connection.closed and self._session.scalar(_IS_CLOSED, closed):
+                    # Whoever waited for its locks is gone, and nobody comes any more.
+                    self._holder.close()
                 self._is_over.wait(_END_EVERY_S)
         except MigrateError:
             return  # the rename then says who is still there

@@ -24,7 +24,8 @@ _SUPERSEDED = """
 UPDATE opssight_migrate.runs AS r SET status = 'superseded'
   FROM opssight_migrate.runs AS by
  WHERE by.id = %s AND r.epoch < by.epoch AND r.command <> by.command
-   AND r.command IN ('migrate', 'rollback') AND by.command IN ('migrate', 'rollback')
+   AND r.command IN ('migrate', 'rollback')
+   AND by.command IN ('migrate', 'rollback', 'rollback-data')
    AND r.status NOT IN ('ok', 'superseded')
 """
 

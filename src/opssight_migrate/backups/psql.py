@@ -1,0 +1,59 @@
+"""psql as the reader of a plain SQL dump: all in one transaction, or nothing."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Iterable
+
+from opssight_migrate.model.errors import BackupError
+from opssight_migrate.postgres.clients import Clients
+from opssight_migrate.postgres.failures import masked
+from opssight_migrate.postgres.siblings import ProgramConnection
+
+_LINES = 5
+
+
+def run(clients: Clients, connection: ProgramConnection, lines: Iterable[bytes]) -> None:
+    """Have psql carry out ``lines`` and stop at the first error; all of it is undone then.
+
+    Where psql knows a restricted mode it refuses commands of its own there too, by a key that no
+    file can know.
+
+    Raises: BackupError, with psql's own words, and whatever ``lines`` raises.
+    """
+    command = [
+        *(clients.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--file=-"),
+        *("--single-transaction", "--set=ON_ERROR_STOP=1", "--output=/dev/null"),
+        *("--dbname", connection.conninfo),
+    ]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command,
+            env=connection.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )
+        assert process.stdin is not None
+        try:
+            if clients.has_restricted_mode:
+                process.stdin.write(f"\\restrict {secrets.token_hex(16)}\n".encode())
+            for line in lines:
+                process.stdin.write(line)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # its exit code says why
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            code = process.wait()
+        if code:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip().splitlines()
+            raise BackupError(
+                f"the dump cannot be restored: {masked('; '.join(words[:_LINES]))}",
+                hint="mend that, and give the same command again",
+            )

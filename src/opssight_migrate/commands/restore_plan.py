@@ -1,0 +1,97 @@
+"""The plan of a data rollback: what stands in its way, what it brings, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from opssight_migrate.backups.sources import Source
+from opssight_migrate.model.plan import (
+    Blocker,
+    DatabaseFacts,
+    Estimate,
+    Forecast,
+    Obstacle,
+    Plan,
+    PlannedStep,
+)
+from opssight_migrate.opssight import rates
+from opssight_migrate.postgres import swap
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Profile
+
+SWAP = "swap-databases"
+KEEP = "keep-beside"
+
+
+def obstacles(live: Session, facts: DatabaseFacts, *, terminates: bool) -> Iterable[Blocker]:
+    """Return what keeps our role from putting another database in the place of this one."""
+    for lack in swap.lacking(live):
+        yield Blocker(
+            message=f"{lack.why}, and this role may not do that",
+            where=f"database {facts.name}",
+            hint=f"{lack.grant}; or restore beside with --into",
+            kind=Obstacle.PRIVILEGE,
+        )
+    for sentence in swap.in_the_way(live):
+        yield Blocker(message=sentence, where=f"database {facts.name}", hint="end or drop it first")
+    clients = swap.clients_of(live, facts.name)
+    if clients and not terminates:
+        yield Blocker(
+            message=f"{clients} client{'s are' if clients > 1 else ' is'} connected to"
+            f" {facts.name}",
+            where=f"database {facts.name}",
+            hint="stop them, or allow them to be ended at the swap: --terminate",
+        )
+
+
+def without_steps(
+    profile: Profile, facts: DatabaseFacts, now: str | None, then: str | None
+) -> Plan:
+    """Return a plan to be completed; ``now`` and ``then`` are revisions, None before the first."""
+    return Plan(
+        environment=profile.name,
+        protected=profile.protected,
+        origin=profile.origin,
+        database=facts,
+        revision_from=now,
+        revision_to=then or "an empty database",
+        steps=(),
+    )
+
+
+def last_step(source: Source, facts: DatabaseFacts, rows: int, into: str | None) -> PlannedStep:
+    """Return the step that gives the restored database its name."""
+    if into is not None:
+        return PlannedStep(
+            step_id=KEEP,
+            title=f"keep what was restored from {source.path.name} as {into}",
+            kind="data",
+            estimate=Estimate(),
+        )
+    seconds = rates.SWAPPED_S + rows / rates.COUNTED_ROWS_PER_S
+    return PlannedStep(
+        step_id=SWAP,
+        title=f"put what was restored from {source.path.name} in the place of {facts.name}",
+        kind="data",
+        estimate=Estimate(
+            locks=("SHARE on every table, then the database itself",),
+            reference_s=round(seconds, 3),
+        ),
+        forecast=Forecast(p50_s=seconds, p90_s=seconds * rates.SPREAD),
+    )
+
+
+def announced(
+    source: Source, facts: DatabaseFacts, compared: str, into: str | None
+) -> tuple[str, ...]:
+    """Say what was done so far, and what happens to the database that stands there now."""
+    said = (f"{source.path}: {source.sentence}", compared)
+    if into is not None:
+        return (*said, f"it stays beside, as database {into}; {facts.name} is not touched")
+    return (
+        *said,
+        f"at the swap writers wait while rows written meanwhile are counted, then every session is"
+        f" ended; who connects again to {facts.name} meets the restored database",
+        f"the database of now is kept whole, as {swap.retired_name(facts.name, '<run>')}, until"
+        " cleanup --retired",
+    )
