@@ -187,8 +187,9 @@ def settings_for() -> SettingsFor:
         fixed = {
             "project": {"default_environment": "test"},
             "environments": environments,
-            # The rehearsal has tests of its own, on servers of their own.
+            # The rehearsals have tests of their own, on servers of their own.
             "old_release": {"rehearse": False},
+            "verify": {"rehearse": False},
         }
         return Settings.model_validate({**fixed, **tables})
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import psycopg
 import pytest
 from psycopg import sql
 from tests.conftest import NewDatabase, TemplateAt, run_on
@@ -20,6 +22,8 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
 MIGRATED = "template_migrated_by_the_command"
+PEOPLED = "template_of_three_organizations"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,6 +76,30 @@ def migrated(
 ) -> Session:
     """A session on a fresh copy of the migrated database."""
     return opened(new_database(migrated_template))
+
+
+@pytest.fixture(scope="session")
+def peopled_template(server: Cluster, migrated_template: str) -> str:
+    """A template database of three organizations, each with people and things of its own."""
+    run_on(
+        server,
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(PEOPLED), sql.Identifier(migrated_template)
+        ),
+    )
+    with psycopg.connect(server.conninfo(PEOPLED), autocommit=True) as connection:
+        connection.execute((DATA / "organizations.sql").read_bytes())
+        # In a copy the server counts from nought; the snapshot must have done so too.
+        connection.execute("UPDATE opssight_migrate.snapshots SET writes = 0, deletes = 0")
+    return PEOPLED
+
+
+@pytest.fixture
+def peopled(
+    new_database: NewDatabase, peopled_template: str, opened: Callable[[str], Session]
+) -> Session:
+    """A session on a fresh copy of the database of three organizations."""
+    return opened(new_database(peopled_template))
 
 
 def outcome(check: Check, session: Session) -> Outcome:

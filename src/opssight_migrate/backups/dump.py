@@ -15,11 +15,14 @@ from opssight_migrate.postgres.siblings import ProgramConnection
 
 _LEVEL = "1"
 _LINES = 5
+# Who only wants to look does not wait behind a strong lock for long.
+_LOCK_WAIT = "--lock-wait-timeout=10000"
 
 
 class Dump:
-    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte;
-    ``schema`` None dumps all of them.
+    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte.
+
+    ``schema`` None dumps all of them; ``without_rows`` dumps what holds the rows and not these.
 
     A killed pg_dump leaves a stream that looks whole. So the end is told to the reader only after
     the exit code was looked at, and ``read`` raises where it was not 0.
@@ -33,6 +36,7 @@ class Dump:
         *,
         tee: Restoring | None = None,
         schema: str | None = None,
+        without_rows: bool = False,
     ) -> None:
         self.size_bytes = 0
         self._tee = tee
@@ -47,6 +51,7 @@ class Dump:
                 "--dbname",
                 connection.conninfo,
                 *([f"--schema={schema}"] if schema else []),
+                *(["--schema-only", _LOCK_WAIT] if without_rows else []),
             ],
             env=connection.environment,
             stdin=subprocess.DEVNULL,

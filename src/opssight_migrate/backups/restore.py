@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -37,12 +38,13 @@ class Restoring:
         server_major: int,
         as_owner: bool,
         archive: Path | None = None,
+        only: Sequence[str] = (),
     ) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._psql: subprocess.Popen[bytes] | None = None
         self._strainer: threading.Thread | None = None
         strained = clients.says_too_much_for(server_major)
-        command = [clients.program("pg_restore"), "--exit-on-error", "--no-password"]
+        command = [clients.program("pg_restore"), "--exit-on-error", "--no-password", *only]
         command += [] if as_owner else ["--no-owner", "--no-privileges"]
         command += ["--file=-"] if strained else ["--dbname", connection.conninfo]
         command += [] if archive is None else [str(archive)]

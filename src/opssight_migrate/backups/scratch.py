@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from opssight_migrate.model.errors import PrivilegeError
-from opssight_migrate.postgres import properties, siblings
+from opssight_migrate.postgres import leftovers, properties, siblings
 from opssight_migrate.postgres.properties import DatabaseProperties
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
-PREFIX = "opssight_proof_"
-"""How the names of scratch databases begin."""
+PREFIX = leftovers.PROOF
+"""How the names of scratch databases begin; ``cleanup --artifacts`` lists those left behind."""
 
 _APPLICATION = "opssight-migrate/proof"
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"

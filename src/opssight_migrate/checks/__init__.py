@@ -24,6 +24,7 @@ from opssight_migrate.checks.somebody_administers import SomebodyAdministers
 from opssight_migrate.checks.system_names_are_unique import SystemNamesAreUnique
 from opssight_migrate.checks.tenants_do_not_mix import TenantsDoNotMix
 from opssight_migrate.checks.time_series_are_hypertables import TimeSeriesAreHypertables
+from opssight_migrate.checks.way_back_loses_nothing import WayBackLosesNothing
 
 CHECKS: tuple[Check, ...] = (
     CatalogueIsGolden(),
@@ -47,4 +48,5 @@ CHECKS: tuple[Check, ...] = (
     RunsLeftAuditRows(),
     JournalIsUnbroken(),
     AuditLogTakesRows(),
+    WayBackLosesNothing(),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opssight_migrate.model.categories import CATEGORIES as CATEGORIES
@@ -12,14 +12,26 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings.tables import TimeSeries
 
 
+class NotAskableError(Exception):
+    """A question that cannot be asked of this database after all; the text says why."""
+
+
+Rehearsal = Callable[[Session, str], Iterable[Finding]]
+"""Tries something in a scratch database, for the check of that id. Raises: NotAskableError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckContext:
-    """What a check may use: a session inside its transaction, and the settings it compares with."""
+    """What a check may use: a session inside its transaction, and the settings it compares with.
+
+    ``rehearsal`` is None where none may be held.
+    """
 
     session: Session
     time_series: TimeSeries = field(default_factory=TimeSeries)
     default_role: str = "VIEWER"
     probing: bool = False
+    rehearsal: Rehearsal | None = None
 
 
 class Check(ABC):
@@ -44,6 +56,14 @@ class Check(ABC):
 
         Asked for by the operator alone. Give rows an explicit negative id: a sequence that moved
         does not move back.
+        """
+        del ctx
+        return ()
+
+    def rehearse(self, ctx: CheckContext) -> Iterable[Finding]:
+        """Try elsewhere, in a scratch database; the operator's own is in no transaction then.
+
+        Raises: NotAskableError.
         """
         del ctx
         return ()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from opssight_migrate.checks import CHECKS
-from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext
+from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext, Rehearsal
 from opssight_migrate.commands import wiring
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.commands.way_back import WayBack
 from opssight_migrate.engine import checker
 from opssight_migrate.engine.checker import Outcome
 from opssight_migrate.model.errors import ExitCode, UsageError
@@ -57,7 +58,6 @@ def verify(
     settings: Settings, profile: Profile, request: VerifyRequest | None = None, *, emit: Emit
 ) -> Report:
     """Run the checks (all, or those named) and report their findings: exit 1 if there are any."""
-    del settings
     request = request or VerifyRequest()
     draft = Draft("verify", profile)
 
@@ -78,6 +78,7 @@ def verify(
                 time_series=profile.time_series,
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
+                rehearsal=_rehearsal(settings, profile),
             )
             for outcome in checker.run_checks(checks, ctx):
                 _take_down(draft, outcome, show_sql=request.show_sql)
@@ -85,6 +86,10 @@ def verify(
             draft.status = "findings"
             draft.next.append(_see("status", request, "see what a run would do about it"))
     return draft.report()
+
+
+def _rehearsal(settings: Settings, profile: Profile) -> Rehearsal | None:
+    return WayBack(settings=settings, profile=profile) if settings.verify.rehearse else None
 
 
 def _last_run(session: Session) -> LastRun | None:

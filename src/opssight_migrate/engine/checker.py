@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from opssight_migrate.checks.base import Check, CheckContext
+from opssight_migrate.checks.base import Check, CheckContext, NotAskableError
 from opssight_migrate.model.plan import Finding
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog
@@ -40,6 +40,11 @@ def run_checks(
         if ctx.probing and skipped is None:
             with ctx.session.trying():
                 findings += check.probe(ctx)
+        if skipped is None:
+            try:
+                findings += check.rehearse(ctx)
+            except NotAskableError as reason:
+                skipped = str(reason)
         yield Outcome(
             check=check,
             findings=tuple(findings),

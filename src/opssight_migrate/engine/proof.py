@@ -15,7 +15,7 @@ from opssight_migrate.postgres.snapshots import Snapshot
 
 # Tables that steps write rows into: their digest is meant to change. Roles, permissions
 # and grants are only ever seeded into empty tables.
-_WRITTEN_BY_STEPS = frozenset({"audit_configurations", "audit_logs", "organizations", "user_roles"})
+WRITTEN_BY_STEPS = frozenset({"audit_configurations", "audit_logs", "organizations", "user_roles"})
 _SEEDED_WHEN_EMPTY = frozenset({"permissions", "role_permissions", "roles"})
 # The column that settle-organizations fills where it was nullable.
 _FILLED = "organization_id"
@@ -73,7 +73,7 @@ def _unwritten(session: Session) -> dict[str, list[str]]:
     return {
         table: [name for name in names if name != _FILLED]
         for table, names in digest.columns_by_table(session).items()
-        if table not in _WRITTEN_BY_STEPS
+        if table not in WRITTEN_BY_STEPS
     }
 
 

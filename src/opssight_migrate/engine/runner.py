@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from opssight_migrate.engine import batches, proof
+from opssight_migrate.engine import batches, equivalence, proof
+from opssight_migrate.engine.equivalence import Equivalence
 from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.model.errors import RowsDifferError, StatementError, StepFailedError
 from opssight_migrate.model.events import (
     Event,
     LockTaken,
+    Noted,
     RevisionApplied,
     StepFinished,
     StepStarted,
 )
 from opssight_migrate.model.plan import Estimate, Finding, PlannedStep, Severity
 from opssight_migrate.model.report import Proof
+from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.postgres import catalog, reader, standing
 from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.snapshots import Snapshot
@@ -208,10 +211,31 @@ class Runner:
                 where=verdict.lost[0],
                 hint="keep this database as it is and compare it with a backup",
             )
+        return self._told(verdict.proof, current, actual)
+
+    def _told(self, compared: Proof, current: str | None, actual: Catalogue) -> Proof:
+        """Add to what the rows say: everybody's permissions, the tenants, the catalogue."""
+        found = Equivalence()
+        if current is not None:
+            with self.ctx.session.reading():
+                found = equivalence.read(self.ctx.session, current, actual)
+        if not found.is_given:
+            message = f"not all is as it was: {'; '.join(found.parts)}"
+            hint = "opssight-migrate verify -t rbac -t tenancy names them"
+            self.ctx.emit(Noted(severity="warning", message=message, hint=hint))
         shims = len(standing.shims_standing(actual))
         catalogue = f"catalogue equal to {current}" + (f", beside {shims} shims" if shims else "")
-        sentence = f"{verdict.proof.sentence}; {catalogue}"
-        return verdict.proof.model_copy(update={"catalogue": catalogue, "sentence": sentence})
+        users = found.users
+        return compared.model_copy(
+            update={
+                "catalogue": catalogue,
+                "users_identical": users and users.identical,
+                "users_announced": users and users.announced,
+                "users_differing": users and users.differing,
+                "cross_tenant_references": found.across,
+                "sentence": "; ".join((compared.sentence, *found.parts, catalogue)),
+            }
+        )
 
 
 def _unplanned(step: BaseStep) -> PlannedStep:

@@ -10,4 +10,5 @@ CATEGORIES: tuple[str, ...] = (
     "rbac",
     "time-series",
     "audit",
+    "rollback",
 )

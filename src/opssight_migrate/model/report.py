@@ -177,13 +177,20 @@ class Next(_Part):
 
 
 class Proof(_Part):
-    """What was compared before and after. ``differing`` names tables that are not equal."""
+    """What was compared before and after. ``differing`` names tables that are not equal.
+
+    ``users_announced`` had no permissions and got those that the plan announced. None is not asked.
+    """
 
     tables: int
     rows: int
     identical: bool
     differing: tuple[str, ...] = ()
     catalogue: str | None = None
+    users_identical: int | None = None
+    users_announced: int | None = None
+    users_differing: int | None = None
+    cross_tenant_references: int | None = None
     sentence: str
 
 

@@ -16,6 +16,8 @@ from opssight_migrate.postgres.rehearsal import PREFIX as REHEARSAL
 from opssight_migrate.postgres.session import Session
 
 RETIRED = "_before_"
+PROOF = "opssight_proof_"
+"""How the names of databases begin in which backups and rollbacks are tried."""
 _NAME_BYTES = 63
 
 _INVALID = """
@@ -50,6 +52,11 @@ SELECT d.datname::text, pg_database_size(d.oid)::int8,
   FROM pg_database AS d
  WHERE starts_with(d.datname, %s) AND d.datname <> current_database()
    AND pg_has_role(d.datdba, 'USAGE')
+   -- Who lends a database out holds an advisory lock of its name, in whichever database.
+   AND NOT EXISTS (SELECT FROM pg_locks AS l
+                    WHERE l.locktype = 'advisory' AND l.objsubid = 1
+                      AND (l.classid::int8 << 32) | l.objid::int8
+                          = hashtextextended(d.datname, 0))
  ORDER BY 1
 """
 _NAME = "SELECT current_database()::text"
@@ -101,8 +108,9 @@ def forget_run(session: Session, run_id: str) -> None:
 
 
 def scratch_databases(session: Session) -> tuple[OtherDatabase, ...]:
-    """Return the scratch databases of rehearsals to which nobody is connected."""
-    return tuple(one for one in _databases(session, REHEARSAL) if not one.sessions)
+    """Return the scratch databases of rehearsals and proofs that nobody uses any more."""
+    found = [one for prefix in (REHEARSAL, PROOF) for one in _databases(session, prefix)]
+    return tuple(one for one in found if not one.sessions)
 
 
 def retired_databases(session: Session) -> tuple[OtherDatabase, ...]:

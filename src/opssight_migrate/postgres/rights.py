@@ -40,6 +40,14 @@ SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5], array_agg(DISTINCT 
    AND o.name::text <> CASE WHEN r.notes LIKE '%%superuser%%'
                             THEN 'SUPER_ADMIN' ELSE %s END
 """
+# Who has a role and no assignment at home came after the assignments were made, or lost it.
+_COUNTED = """
+SELECT count(*),
+       count(*) FILTER (WHERE u.role_id IS NULL AND r.notes LIKE 'opssight-migrate: %%'),
+       count(*) FILTER (WHERE u.role_id IS NOT NULL AND r.id IS NULL)
+  FROM users AS u
+  LEFT JOIN user_roles AS r ON r.user_id = u.id AND r.organization_id = u.organization_id
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,31 @@ class Change:
     keys: tuple[str, ...]
     gained: tuple[str, ...]
     lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Users by what became of their permissions; ``announced`` had none and got the configured.
+
+    ``unassigned`` have a role and no assignment yet.
+    """
+
+    identical: int
+    announced: int
+    unassigned: int
+    differing: int
+
+
+def counted(session: Session) -> Counted:
+    """Count the users whose permissions are what they were, and those of whom that is not so."""
+    users, announced, unassigned = session.rows(_COUNTED, ())[0]
+    differing = sum(change.users for change in changes(session))
+    return Counted(
+        identical=users - announced - unassigned - differing,
+        announced=announced,
+        unassigned=unassigned,
+        differing=differing,
+    )
 
 
 def changes(session: Session) -> list[Change]:

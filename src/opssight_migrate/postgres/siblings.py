@@ -28,10 +28,15 @@ def sibling(session: Session, database: str, application_name: str) -> Session:
 
     Raises: ConnectError and what ``connect.opened`` raises.
     """
+    return connect.opened(conninfo(session, database), application_name=application_name)
+
+
+def conninfo(session: Session, database: str) -> str:
+    """Return how to connect to another database of that server, its password included."""
     parameters = _parameters(session) | {"dbname": database}
     if password := session.connection.info.password:
         parameters["password"] = password
-    return connect.opened(make_conninfo(**parameters), application_name=application_name)
+    return make_conninfo(**parameters)
 
 
 def for_program(session: Session, database: str | None = None) -> ProgramConnection:

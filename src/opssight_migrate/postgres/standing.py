@@ -146,6 +146,11 @@ def shims_standing(actual: Catalogue) -> tuple[str, ...]:
     return tuple(standing)
 
 
+def is_of_a_shim(difference: Difference) -> bool:
+    """Tell whether a difference is that a shim stands, or does not."""
+    return _is_shim(difference) or difference.name in _OUR_INDEXES
+
+
 def _key(difference: Difference) -> tuple[Thing, str | None, str, str | None]:
     return difference.thing, difference.table, difference.name, difference.part
 

@@ -28,6 +28,7 @@ from opssight_migrate.settings.tables import (
     Rbac,
     Tenancy,
     TimeSeries,
+    Verify,
 )
 
 EMBEDDED = "embedded"
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     old_release: OldRelease = OldRelease()
     governor: Governor = Governor()
     cleanup: Cleanup = Cleanup()
+    verify: Verify = Verify()
     environments: dict[EnvironmentName, Environment] = {}
 
     _origins: dict[KeyPath, str] = {}

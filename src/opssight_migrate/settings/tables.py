@@ -141,6 +141,12 @@ class OldRelease(Table):
     statements: Text | None = None
 
 
+class Verify(Table):
+    """[verify]. ``rehearse``: try a rollback in a scratch database, of a sample of the rows."""
+
+    rehearse: bool = True
+
+
 class Cleanup(Table):
     """[cleanup]: the floor. What is among the newest ``keep_last`` is never retired."""
 

