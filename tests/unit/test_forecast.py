@@ -13,7 +13,14 @@ from opssight_migrate.model.events import (
     PlanMade,
     StepFinished,
 )
-from opssight_migrate.model.plan import DatabaseFacts, Estimate, Forecast, Plan, PlannedStep
+from opssight_migrate.model.plan import (
+    DatabaseFacts,
+    Estimate,
+    Forecast,
+    Plan,
+    PlannedStep,
+    PromisedLock,
+)
 from opssight_migrate.opssight.rates import SPREAD
 from opssight_migrate.render.phrases import event_line
 from opssight_migrate.settings import Settings
@@ -80,10 +87,11 @@ def test_the_report_keeps_the_correction_beside_the_forecast() -> None:
 def test_a_lock_that_was_held_longer_than_promised_is_told_with_its_step() -> None:
     settings = Settings.model_validate({"environments": {"local": {}}})
     draft = Draft("migrate", settings.profile(None))
+    promised = Estimate(locks=(PromisedLock(relation="users"), PromisedLock(relation="teams")))
     plan = Plan(
         environment="local", protected=False, origin="here", database=FACTS,
-        revision_from=None, revision_to="x",
-        steps=(PlannedStep(step_id="85f9", title="A", kind="schema", estimate=Estimate()),),
+        revision_from=None, revision_to="x", in_use=frozenset({"users", "teams"}),
+        steps=(PlannedStep(step_id="85f9", title="A", kind="schema", estimate=promised),),
     )  # fmt: skip
     draft.hear(PlanMade(plan=plan))
     for relation, held_ms in (("users", 51), ("teams", 50)):

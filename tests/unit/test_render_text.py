@@ -25,6 +25,7 @@ from opssight_migrate.model.plan import (
     Obstacle,
     Plan,
     PlannedStep,
+    PromisedLock,
     Undo,
 )
 from opssight_migrate.model.report import (
@@ -70,7 +71,14 @@ PLAN = Plan(
             step_id="85f9e3f15142",
             title="multi-tenancy",
             kind="schema",
-            estimate=Estimate(locks=("ACCESS EXCLUSIVE 5 x <50 ms",), wal_bytes=3_400_000),
+            estimate=Estimate(
+                locks=(
+                    PromisedLock(relation="teams"),
+                    PromisedLock(relation="users"),
+                    PromisedLock(relation="roles", mode="SHARE ROW EXCLUSIVE"),
+                ),
+                wal_bytes=3_400_000,
+            ),
             forecast=Forecast(p50_s=3.0, p90_s=9.0, runs=2),
         ),
         PlannedStep(
@@ -117,12 +125,13 @@ def test_the_plan_reads_like_the_session_in_the_interface() -> None:
         "  #  step                        kind           rows  time p50 / p90"
         "  locks on existing tables",
         "  1  85f9e3f15142 multi-tenancy  schema            -  3.0 s / 9.0 s "
-        "  ACCESS EXCLUSIVE 5 x <50 ms",
+        "  ACCESS EXCLUSIVE 2 x, SHARE ROW EXCLUSIVE 1 x <50 ms",
         "  2  settle-organizations        data        312,004  <1 s / <1 s     none",
         "  3  assign-roles (begun)        data    about 1,437  <1 s / <1 s     none",
         "",
         "Forecast: 3.0 s, at worst about 9.0 s, and 3.4 MB of WAL (from 2 earlier runs here);"
         " no strong lock is asked for longer than 50 ms.",
+        "Locks of 85f9e3f15142: ACCESS EXCLUSIVE teams, users; SHARE ROW EXCLUSIVE roles.",
         "1,437 users have no role and get VIEWER (rbac.default_role).",
         "Kept as they are: "
         + ", ".join(f"table extra_{number}" for number in range(8))
@@ -142,7 +151,7 @@ def test_the_plan_says_how_each_step_can_be_taken_back() -> None:
         "  #  step                        kind       rows  undo     time p50 / p90"
         "  locks on existing tables",
         "  1  85f9e3f15142 multi-tenancy  schema        -  archive  3.0 s / 9.0 s "
-        "  ACCESS EXCLUSIVE 5 x <50 ms",
+        "  ACCESS EXCLUSIVE 2 x, SHARE ROW EXCLUSIVE 1 x <50 ms",
         "  2  settle-organizations        data    312,004  none     <1 s / <1 s     none",
     ]
 
@@ -197,11 +206,14 @@ def test_a_plan_with_nothing_to_do_says_so() -> None:
 
 def test_no_line_is_wrapped_or_cut_however_long_it_is() -> None:
     long = "x" * 5_000
-    estimate = Estimate(locks=(long,))
+    estimate = Estimate(locks=(PromisedLock(relation=long),))
     step = PlannedStep(step_id="a", title=long, kind="schema", estimate=estimate)
     lines = plan_lines(replace(PLAN, steps=(step,), announcements=(long,)))
     assert long in lines
-    assert any(line.endswith(f"{long}  schema     -  <1 s / <1 s     {long}") for line in lines)
+    assert any(
+        line.endswith(f"{long}  schema     -  <1 s / <1 s     ACCESS EXCLUSIVE {long} <50 ms")
+        for line in lines
+    )
 
 
 def hostile_report() -> Report:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from opssight_migrate import __version__
+from opssight_migrate.commands import promises
 from opssight_migrate.model.errors import (
     ConnectError,
     ConnectionLostError,
@@ -31,7 +32,6 @@ from opssight_migrate.model.events import (
     StepStarted,
 )
 from opssight_migrate.model.plan import (
-    PROMISED_MS,
     Blocker,
     DatabaseFacts,
     Finding,
@@ -49,6 +49,7 @@ from opssight_migrate.model.report import (
     ForecastTime,
     LastRun,
     LedgerLine,
+    LockPromise,
     LockReceipt,
     LockVictim,
     Lost,
@@ -64,7 +65,6 @@ from opssight_migrate.model.report import (
 from opssight_migrate.opssight import revisions
 from opssight_migrate.settings import Profile
 
-_STRONGEST = "ACCESS EXCLUSIVE"
 _STATUS_OF_EXIT: dict[ExitCode, Status] = {
     ExitCode.USAGE: "refused",
     ExitCode.CONFIG: "refused",
@@ -247,13 +247,12 @@ class Draft:
         )
 
     def _hold_to_promise(self, step_id: str) -> None:
-        """Say which strong locks of a finished step were held longer than its plan promised."""
+        """Say which locks of a finished step make its plan's promise untrue."""
         step = self._steps.get(step_id)
-        for lock in step.locks if step else ():
-            if lock.mode == _STRONGEST and lock.held_ms > PROMISED_MS:
-                message = f"{step_id}: {lock.mode} on {lock.relation} was held for"
-                message += f" {lock.held_ms:,} ms; the plan promised less than {PROMISED_MS} ms"
-                self.diagnostics.append(Diagnostic(severity="warning", message=message))
+        if step is None or self.plan is None:
+            return
+        for sentence in promises.broken(step, self.plan.in_use):
+            self.diagnostics.append(Diagnostic(severity="warning", message=sentence))
 
     def _correct(self, step_id: str, corrected_ms: int) -> None:
         step = self._steps.get(step_id)
@@ -333,7 +332,10 @@ def _planned(step: PlannedStep) -> ReportStep:
         ),
         wal_bytes=estimate.wal_bytes,
         reversible=None if step.undo is None else step.undo.value,
-        promised_locks=estimate.locks,
+        promised_locks=tuple(
+            LockPromise(relation=one.relation, mode=one.mode, at_most_ms=one.at_most_ms)
+            for one in estimate.locks
+        ),
     )
 
 

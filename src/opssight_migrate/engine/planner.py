@@ -60,6 +60,7 @@ def prospect(ctx: StepContext, target: str) -> Prospect:
         if readable := _may_begin(blockers):
             ratios = history.ratios(ctx.session)
             planned = tuple(_planned(ctx, step, ratios.get(step.id, [])) for step in pending)
+        populated = readable and catalog.any_has_rows(ctx.session, TABLES_AT_START)
         plan = Plan(
             environment=ctx.profile.name,
             protected=ctx.profile.protected,
@@ -70,8 +71,9 @@ def prospect(ctx: StepContext, target: str) -> Prospect:
             steps=planned,
             announcements=_announcements(planned, only_proof=is_unproven and not pending),
             kept=preflight.additional(ctx.session, current, actual) if readable else (),
-            shims_after=_shims(ctx, current, target) if readable else (),
+            shims_after=shims_after(current, target, populated=populated),
             blockers=tuple(blockers),
+            in_use=frozenset(actual["tables"]) if populated else frozenset(),
         )
     return Prospect(
         plan=plan,
@@ -151,12 +153,3 @@ def _undo(step: BaseStep, current: str | None) -> Undo:
     if step.kind == "data" and revisions.is_at_least(current, step.needs):
         return Undo.NONE
     return step.undo_kind
-
-
-def _shims(ctx: StepContext, current: str | None, target: str) -> tuple[str, ...]:
-    populated = any(
-        catalog.relation_exists(ctx.session, table)
-        and not catalog.table_is_empty(ctx.session, table)
-        for table in TABLES_AT_START
-    )
-    return shims_after(current, target, populated=populated)

@@ -10,7 +10,7 @@ from functools import partial
 from humanize import naturalsize
 
 from opssight_migrate.engine.floor import Candidate, above
-from opssight_migrate.model.plan import Blocker, Estimate, PlannedStep
+from opssight_migrate.model.plan import Blocker, Estimate, PlannedStep, PromisedLock
 from opssight_migrate.opssight import shims
 from opssight_migrate.postgres import archive, leftovers, shim_use, unfinished
 from opssight_migrate.postgres.session import Session
@@ -35,7 +35,7 @@ class Retirement:
     work: Callable[[], None]
     rows: int | None = None
     atomic: bool = True
-    locks: tuple[str, ...] = ()
+    locks: tuple[PromisedLock, ...] = ()
 
     def planned(self) -> PlannedStep:
         """Return it as a line of the plan."""
@@ -72,7 +72,7 @@ def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Reti
                 table=default.table,
                 work=partial(ctx.ddl.no_default, default.table, default.column),
                 atomic=False,
-                locks=(f"ACCESS EXCLUSIVE {default.table} <50 ms",),
+                locks=(PromisedLock(relation=default.table),),
             )
     for unique in shims.ONCE_UNIQUE:
         if unique.name in names:
@@ -82,7 +82,7 @@ def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Reti
                 table=unique.table,
                 work=partial(ctx.ddl.drop_index, unique.table, unique.index),
                 atomic=False,
-                locks=(f"ACCESS EXCLUSIVE {unique.table} <50 ms",),
+                locks=(PromisedLock(relation=unique.table),),
             )
 
 
@@ -160,7 +160,7 @@ def artifact_retirements(ctx: StepContext, limits: Limits) -> Iterator[Retiremen
                 table=table,
                 work=partial(ctx.ddl.drop_index, table, name),
                 atomic=False,
-                locks=(f"ACCESS EXCLUSIVE {table} <50 ms",),
+                locks=(PromisedLock(relation=table),),
             )
     for other in leftovers.scratch_databases(session):
         yield Retirement(

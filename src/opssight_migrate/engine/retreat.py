@@ -11,6 +11,7 @@ from opssight_migrate.model.plan import Blocker, Estimate, Loss, Plan, PlannedSt
 from opssight_migrate.opssight import rates, revisions, shims
 from opssight_migrate.opssight.goings import going_with
 from opssight_migrate.opssight.golden import Catalogue
+from opssight_migrate.opssight.lockings import locked_down, narrowed
 from opssight_migrate.postgres import (
     archive,
     catalog,
@@ -61,6 +62,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
         is_copy = found is not None and marker.is_copy(found, ctx.profile.name, facts)
         current = catalog.current_revision(session)
         actual = reader.read_catalogue(session)
+        there = frozenset(actual["tables"])
         left = unfinished.newest(session, "rollback")
         blockers = [*obstacles, *_blockers(session, current, actual, target, going_on=bool(left))]
         steps: tuple[BaseStep, ...] = ()
@@ -78,10 +80,11 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
             database=facts,
             revision_from=current,
             revision_to=target,
-            steps=tuple(_planned(session, step) for step in steps),
+            steps=tuple(_planned(session, step, there) for step in steps),
             kept=() if blockers else preflight.additional(session, current, actual),
             blockers=tuple(blockers),
             losses=losses,
+            in_use=there,
         )
     is_unproven = left is not None and left.revision_to == target
     return Retreat(
@@ -150,9 +153,9 @@ def _blockers(
     return found
 
 
-def _planned(session: Session, step: BaseStep) -> PlannedStep:
+def _planned(session: Session, step: BaseStep, there: frozenset[str]) -> PlannedStep:
     going = going_with(step.id)
-    touched = [t for t in going.tables_touched if catalog.relation_exists(session, t)]
+    touched = there.intersection(going.tables_touched)
     seconds = rates.PIECE_S * 3 * (1 + len(touched))
     for shim in shims.once_unique_at(step.id):
         if catalog.index_state(session, shim.index) is None:
@@ -160,7 +163,7 @@ def _planned(session: Session, step: BaseStep) -> PlannedStep:
             seconds += sizes.rows(session, shim.table) / rates.INDEX_ROWS_PER_S
     estimate = Estimate(
         rows=None,
-        locks=(f"ACCESS EXCLUSIVE {', '.join(touched)} <50 ms",) if touched else (),
+        locks=narrowed(locked_down(step.id), there),
         reference_s=round(seconds, 3),
         wal_bytes=rates.UNDONE_TABLE_WAL_BYTES * len(touched),
     )

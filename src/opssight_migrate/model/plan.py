@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 
 class Severity(StrEnum):
@@ -65,6 +66,18 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromisedLock:
+    """A lock that makes others wait, and how long each time it is held at most.
+
+    SHARE ROW EXCLUSIVE stops those who write to the table, ACCESS EXCLUSIVE those who read it too.
+    """
+
+    relation: str
+    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"] = "ACCESS EXCLUSIVE"
+    at_most_ms: int = PROMISED_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What a step will touch. ``rows`` is None where a step moves none; ``locks`` by name.
 
@@ -74,7 +87,7 @@ class Estimate:
 
     rows: int | None = None
     exact: bool = True
-    locks: tuple[str, ...] = ()
+    locks: tuple[PromisedLock, ...] = ()
     notes: tuple[str, ...] = ()
     reference_s: float = 0.0
     wal_bytes: int = 0
@@ -184,7 +197,10 @@ class DatabaseFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The whole: where the database is, where it goes, by which steps, and what we noticed."""
+    """The whole: where the database is, where it goes, by which steps, and what we noticed.
+
+    ``in_use`` are the tables on which others may be working; none where none has a row.
+    """
 
     environment: str
     protected: bool
@@ -198,6 +214,7 @@ class Plan:
     shims_after: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = field(default=())
     losses: tuple[Loss, ...] = ()
+    in_use: frozenset[str] = frozenset()
 
     @property
     def digest(self) -> str:
@@ -220,4 +237,5 @@ class Plan:
 
 def _named(step: PlannedStep) -> dict[str, object]:
     estimate = step.estimate
-    return {"id": step.step_id, "rows": estimate.rows, "locks": estimate.locks}
+    locks = [[lock.relation, lock.mode] for lock in estimate.locks]
+    return {"id": step.step_id, "rows": estimate.rows, "locks": locks}

@@ -79,6 +79,14 @@ class LockReceipt(_Part):
     victims: tuple[LockVictim, ...] = ()
 
 
+class LockPromise(_Part):
+    """A lock that the plan names: it stops writers, or (ACCESS EXCLUSIVE) readers too."""
+
+    relation: str
+    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"]
+    at_most_ms: int
+
+
 class ForecastTime(_Part):
     """How long a step was likely to take, in milliseconds: usually, and in the slow tenth.
 
@@ -102,7 +110,7 @@ class ReportStep(_Part):
     wal_bytes: int = 0
     rows: Rows | None = None
     reversible: Literal["exact", "archive", "from backup", "none"] | None = None
-    promised_locks: tuple[str, ...] = ()
+    promised_locks: tuple[LockPromise, ...] = ()
     locks: tuple[LockReceipt, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -109,6 +110,13 @@ def table_is_empty(session: Session, table: str) -> bool:
     """Tell whether the table has no row at all; it reads one at the most."""
     query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(sql.Identifier("public", table))
     return bool(session.scalar(query))
+
+
+def any_has_rows(session: Session, tables: Iterable[str]) -> bool:
+    """Tell whether one of those tables that are there has a row."""
+    return any(
+        relation_exists(session, table) and not table_is_empty(session, table) for table in tables
+    )
 
 
 def rows_guessed(session: Session, table: str) -> int | None:

@@ -69,7 +69,7 @@ class Ddl:
         that keep the first row out.
         """
         present = tuple(t for t in TABLES_AT_START if catalog.relation_exists(self.session, t))
-        if self._has_rows(present):
+        if catalog.any_has_rows(self.session, present):
             work(self)
             return
         inside = Ddl(
@@ -82,7 +82,7 @@ class Ddl:
         )
 
         def locked() -> None:
-            if self._has_rows(present):
+            if catalog.any_has_rows(self.session, present):
                 raise _NotEmptyError
             work(inside)
 
@@ -344,9 +344,6 @@ class Ddl:
 
     def _drop_index_here(self, name: str) -> None:
         self.run(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
-
-    def _has_rows(self, tables: Sequence[str]) -> bool:
-        return any(not catalog.table_is_empty(self.session, table) for table in tables)
 
     def _alter(self, what: str, wanted: Wanted, statement: sql.Composed) -> None:
         self.transaction(what, (wanted,), lambda: self.run(statement))

@@ -10,13 +10,17 @@ from opssight_migrate.opssight.shims import UniqueShim
 from opssight_migrate.postgres import archive, catalog, column_values, following, loss, references
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.locks import Mode, Wanted
-from opssight_migrate.postgres.references import ForeignKey
 
 _REFERENCED = """
 SELECT DISTINCT r.relname::text
   FROM pg_constraint AS c JOIN pg_class AS r ON r.oid = c.confrelid
- WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(%s))
+ WHERE c.contype = 'f' AND c.conrelid = to_regclass('public.' || quote_ident(%(table)s))
    AND c.confrelid <> c.conrelid AND r.relnamespace = 'public'::regnamespace
+   AND c.conname = coalesce(%(constraint)s::name, c.conname)
+   AND (%(column)s::name IS NULL
+        OR EXISTS (SELECT FROM pg_attribute AS a
+                    WHERE a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
+                      AND a.attname = %(column)s::name))
 """
 
 
@@ -60,18 +64,12 @@ class Undoing(Ddl):
         self.swap(shim, aside=shim.golden_index, to=shim.twin, named=shim.index)
         self.drop_twin(shim)
 
-    def drop_constraint(self, table: str, name: str, *, key: ForeignKey | None = None) -> None:
-        """Drop a constraint by name if it is there; a foreign ``key`` locks the one table it names.
-
-        Without it every table that this one points at is locked.
-        """
-        others = self._referenced_by(table)
-        if key is not None:
-            others = (Wanted(key.table),)[: key.schema == "public"]
+    def drop_constraint(self, table: str, name: str) -> None:
+        """Drop a constraint if it is there; a foreign key's other table is locked too."""
         if catalog.constraint_state(self.session, table, name) is not None:
             self.transaction(
                 f"DROP CONSTRAINT {name}",
-                (Wanted(table), *others),
+                (Wanted(table), *self._referenced_by(table, constraint=name)),
                 lambda: self.run(
                     sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
                         sql.Identifier(table), sql.Identifier(name)
@@ -102,9 +100,8 @@ class Undoing(Ddl):
                 )
             )
 
-        self.transaction(
-            f"DROP COLUMN {table}.{column}", (Wanted(table), *self._referenced_by(table)), work
-        )
+        others = self._referenced_by(table, column=column)
+        self.transaction(f"DROP COLUMN {table}.{column}", (Wanted(table), *others), work)
 
     def _copy_values(self, into: str, table: str, column: str, usual: object | None) -> bool:
         """Copy values while others write; return whether a trigger keeps the copy true."""
@@ -137,7 +134,7 @@ class Undoing(Ddl):
         if into is not None and catalog.table_is_empty(self.session, name):
             # One by one, so that no other table is locked while the indexes are being dropped.
             for key in references.of_table(self.session, name):
-                self.drop_constraint(name, key.name, key=key)
+                self.drop_constraint(name, key.name)
 
         def work() -> None:
             if catalog.table_is_empty(self.session, name):
@@ -164,6 +161,12 @@ class Undoing(Ddl):
 
         self.transaction(f"DROP TYPE {name}", (), work)
 
-    def _referenced_by(self, table: str) -> tuple[Wanted, ...]:
-        """Dropping a foreign key takes its triggers off the other table, under a strong lock."""
-        return tuple(Wanted(name) for (name,) in self.session.rows(_REFERENCED, (table,)))
+    def _referenced_by(
+        self, table: str, *, constraint: str | None = None, column: str | None = None
+    ) -> tuple[Wanted, ...]:
+        """Dropping a foreign key takes its triggers off the other table, under a strong lock.
+
+        Only the foreign key of that name, or those that stand on that column, where one is given.
+        """
+        asked = {"table": table, "constraint": constraint, "column": column}
+        return tuple(Wanted(name) for (name,) in self.session.rows(_REFERENCED, asked))

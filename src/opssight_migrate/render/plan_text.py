@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from humanize import naturalsize
 
-from opssight_migrate.model.plan import DatabaseFacts, Loss, Plan, PlannedStep
+from opssight_migrate.model.plan import DatabaseFacts, Loss, Plan, PlannedStep, PromisedLock
 from opssight_migrate.render.phrases import count, counted, duration
 from opssight_migrate.render.visible import visible
 
@@ -24,6 +24,7 @@ def plan_lines(plan: Plan, *, dry_run: bool = False) -> list[str]:
         lines += ["", *table(rows, _TO_THE_RIGHT), ""]
         if any(step.kind != "retire" for step in plan.steps):
             lines.append(_forecast(plan.steps))
+        lines += _locked(plan.steps)
     lines += [visible(sentence) for sentence in plan.announcements]
     lines += loss_lines(plan.losses)
     lines += _kept(plan.kept)
@@ -120,10 +121,36 @@ def _rows(steps: tuple[PlannedStep, ...]) -> list[tuple[str, ...]]:
             ("" if step.estimate.exact else "about ") + count(step.estimate.rows),
             step.undo or "-",
             f"{duration(step.forecast.p50_s)} / {duration(step.forecast.p90_s)}",
-            ", ".join(step.estimate.locks) or "none",
+            _locks(step.estimate.locks),
         )
         for number, step in enumerate(steps, 1)
     ]
+
+
+def _locks(promised: tuple[PromisedLock, ...]) -> str:
+    """Say how many tables are locked, and how; one alone by its name."""
+    if len(promised) == 1:
+        return f"{promised[0].mode} {promised[0].relation} <{promised[0].at_most_ms} ms"
+    if not promised:
+        return "none"
+    modes = dict.fromkeys(lock.mode for lock in promised)
+    counts = ", ".join(f"{mode} {len(_tables(promised, mode))} x" for mode in modes)
+    return f"{counts} <{max(lock.at_most_ms for lock in promised)} ms"
+
+
+def _locked(steps: tuple[PlannedStep, ...]) -> list[str]:
+    """Name the tables that each step locks."""
+    lines = []
+    for step in steps:
+        modes = dict.fromkeys(lock.mode for lock in step.estimate.locks)
+        named = [f"{mode} {', '.join(_tables(step.estimate.locks, mode))}" for mode in modes]
+        if len(step.estimate.locks) > 1:
+            lines.append(visible(f"Locks of {step.step_id}: {'; '.join(named)}."))
+    return lines
+
+
+def _tables(promised: tuple[PromisedLock, ...], mode: str) -> list[str]:
+    return [lock.relation for lock in promised if lock.mode == mode]
 
 
 def _name(step: PlannedStep) -> str:

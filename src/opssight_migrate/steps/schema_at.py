@@ -6,19 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from opssight_migrate.model.plan import Blocker, Estimate, Finding, Obstacle, Severity, Undo
+from opssight_migrate.model.plan import (
+    Blocker,
+    Estimate,
+    Finding,
+    Obstacle,
+    PromisedLock,
+    Severity,
+    Undo,
+)
 from opssight_migrate.opssight import rates, revisions, shims
 from opssight_migrate.opssight.golden import golden
-from opssight_migrate.opssight.tables import TENANT_TABLES
+from opssight_migrate.opssight.lockings import locked_up, narrowed
+from opssight_migrate.opssight.tables import TABLES_AT_START
 from opssight_migrate.postgres import catalog, chain, sizes
 from opssight_migrate.postgres.journal import Audit
 from opssight_migrate.steps.base import Step, StepContext
-
-_LOCKED: dict[str, tuple[str, ...]] = {
-    revisions.MULTI_TENANCY: TENANT_TABLES,
-    revisions.RBAC: ("permissions", "roles"),
-    revisions.HEAD: ("user_permissions",),
-}
 
 
 @dataclass(slots=True)
@@ -88,13 +91,15 @@ class SchemaAt(Step):
             locks=self._promise(ctx), reference_s=round(seconds, 3), wal_bytes=wal_bytes
         )
 
-    def _promise(self, ctx: StepContext) -> tuple[str, ...]:
-        tables = _LOCKED.get(self.id, ())
-        # What an earlier step of the same plan makes is not there yet, and nobody uses it.
-        there = [t for t in tables if catalog.relation_exists(ctx.session, t)]
-        if all(catalog.table_is_empty(ctx.session, t) for t in there):
+    def _promise(self, ctx: StepContext) -> tuple[PromisedLock, ...]:
+        if not catalog.any_has_rows(ctx.session, TABLES_AT_START):
             return ()
-        return (f"ACCESS EXCLUSIVE {len(tables)} x <50 ms",)
+        # What an earlier step of the same plan makes is not there yet, and nobody uses it.
+        promised = locked_up(self.id)
+        return narrowed(
+            promised,
+            [p.relation for p in promised if catalog.relation_exists(ctx.session, p.relation)],
+        )
 
     def verify(self, ctx: StepContext) -> Iterable[Finding]:
         """The database is stamped with this revision or a later one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from opssight_migrate.model.plan import Estimate, Finding, Severity, Undo
+from opssight_migrate.model.plan import Estimate, Finding, PromisedLock, Severity, Undo
 from opssight_migrate.opssight import rates, revisions
 from opssight_migrate.opssight.tables import TENANT_TABLES
 from opssight_migrate.postgres import catalog, organizations, sql
@@ -60,7 +60,7 @@ class SettleOrganizations(BatchedStep):
             rows=rows,
             reference_s=round(rows / rates.FILLED_ROWS_PER_S, 3),
             wal_bytes=rows * rates.FILLED_ROW_WAL_BYTES,
-            locks=tuple(f"ACCESS EXCLUSIVE {table} <50 ms" for table in missing),
+            locks=tuple(PromisedLock(relation=table) for table in missing),
             notes=tuple(
                 f"{count:,} {table} have no organization and get one"
                 for table, count in missing.items()
