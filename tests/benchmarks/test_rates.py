@@ -1,7 +1,7 @@
 """Show 3 at a small size: batches keep up with one statement, whatever the table's size.
 
-A machine that others use as well may spoil one measurement: it is repeated, up to three times,
-and the bounds are the same each time.
+A machine that others use as well makes a turn slower and none faster, so there may be many turns,
+of which the best counts. The bounds are those of the full size.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from pathlib import Path
 
 PROGRAM = Path(__file__).with_name("rates.py")
 SIZES = ("15000", "60000")
-ATTEMPTS = 3
+MOST_TURNS = "12"
 
 
 def test_rates_are_flat_near_one_statement_s_and_memory_stays_small() -> None:
-    for _ in range(ATTEMPTS):
-        done = subprocess.run(
-            [sys.executable, PROGRAM, "--json", "--turns", "2", "--rows", *SIZES],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        found = json.loads(done.stdout)
-        assert len(found["rates"]) == 4
-        if not found["faults"]:
-            return
-    raise AssertionError("\n".join([*found["faults"], *map(str, found["rates"])]))
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--json", "--turns", MOST_TURNS, "--rows", *SIZES],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["rates"]) == 4
+    assert found["faults"] == [], found["rates"]

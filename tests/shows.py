@@ -1,0 +1,51 @@
+"""What the product claims, shown at full size: ``python tests/shows.py nobody-waits``.
+
+Each claim is a list of commands that measure or test it and end with something else than 0 when it
+does not hold. They want the machine to themselves. The gate runs the same assertions at a small
+size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_PYTEST = ("-m", "pytest", "-n", "0", "-q")
+
+# Arguments of this Python, one line a show.
+SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "nobody-waits": (
+        ("tests/load/bench.py", "--rows", "1000000"),
+        (*_PYTEST, "tests/load"),
+        (*_PYTEST, "tests/faults/test_lock_budget.py", "tests/faults/test_replica.py"),
+        ("tests/benchmarks/rates.py",),
+    ),
+}
+
+
+def main() -> int:
+    """Run the shows that are named, all of each, and say which did not hold."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("claim", nargs="*", help=f"one of {', '.join(SHOWS)}; all by default")
+    claims = asked.parse_args().claim or list(SHOWS)
+    if unknown := [claim for claim in claims if claim not in SHOWS]:
+        asked.error(f"no such claim: {', '.join(unknown)}; there are {', '.join(SHOWS)}")
+    failed = []
+    for arguments in (show for claim in claims for show in SHOWS[claim]):
+        words = " ".join(("python", *arguments))
+        print(f"\n== {words}", flush=True)  # noqa: T201
+        began = time.monotonic()
+        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False)
+        print(f"== {time.monotonic() - began:.0f} s, exit {done.returncode}", flush=True)  # noqa: T201
+        if done.returncode:
+            failed.append(words)
+    print(*(f"does not hold: {words}" for words in failed), sep="\n")  # noqa: T201
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
