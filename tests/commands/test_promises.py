@@ -37,7 +37,7 @@ def promised(report: Report) -> dict[str, set[tuple[str, str]]]:
     return {s.id: {(p.relation, p.mode) for p in s.promised_locks} for s in report.steps}
 
 
-def taken(report: Report, in_use: frozenset[str]) -> dict[str, set[tuple[str, str]]]:
+def taken(report: Report, in_use: tuple[str, ...]) -> dict[str, set[tuple[str, str]]]:
     """What each step locked against others: of several locks on one table the strongest."""
     found: dict[str, set[tuple[str, str]]] = {}
     for step in report.steps:
@@ -82,7 +82,7 @@ def test_an_empty_database_has_nobody_to_promise_anything(
 ) -> None:
     asked = Asked()
     report = run(settings_for(database_at(START, False)), MigrateRequest(to=RBAC), asked=asked)
-    assert asked.plans[0].in_use == frozenset()
+    assert asked.plans[0].in_use == ()
     assert not any(step.promised_locks for step in report.steps)
     assert not [d for d in report.diagnostics if "the plan" in d.message]
 

@@ -90,7 +90,7 @@ def test_a_lock_that_was_held_longer_than_promised_is_told_with_its_step() -> No
     promised = Estimate(locks=(PromisedLock(relation="users"), PromisedLock(relation="teams")))
     plan = Plan(
         environment="local", protected=False, origin="here", database=FACTS,
-        revision_from=None, revision_to="x", in_use=frozenset({"users", "teams"}),
+        revision_from=None, revision_to="x", in_use=("users", "teams"),
         steps=(PlannedStep(step_id="85f9", title="A", kind="schema", estimate=promised),),
     )  # fmt: skip
     draft.hear(PlanMade(plan=plan))

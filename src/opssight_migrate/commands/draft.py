@@ -251,7 +251,7 @@ class Draft:
         step = self._steps.get(step_id)
         if step is None or self.plan is None:
             return
-        for sentence in promises.broken(step, self.plan.in_use):
+        for sentence in promises.broken(step, frozenset(self.plan.in_use)):
             self.diagnostics.append(Diagnostic(severity="warning", message=sentence))
 
     def _correct(self, step_id: str, corrected_ms: int) -> None:

@@ -13,6 +13,7 @@ from opssight_migrate.model.plan import (
     Obstacle,
     Plan,
     PlannedStep,
+    PromisedLock,
 )
 from opssight_migrate.opssight import rates
 from opssight_migrate.postgres import swap
@@ -74,7 +75,11 @@ def last_step(source: Source, facts: DatabaseFacts, rows: int, into: str | None)
         title=f"put what was restored from {source.path.name} in the place of {facts.name}",
         kind="data",
         estimate=Estimate(
-            locks=("SHARE on every table, then the database itself",),
+            locks=(
+                PromisedLock(
+                    relation="every table", mode="SHARE", at_most_ms=round(seconds * 1000)
+                ),
+            ),
             reference_s=round(seconds, 3),
         ),
         forecast=Forecast(p50_s=seconds, p90_s=seconds * rates.SPREAD),

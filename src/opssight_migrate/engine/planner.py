@@ -73,7 +73,7 @@ def prospect(ctx: StepContext, target: str) -> Prospect:
             kept=preflight.additional(ctx.session, current, actual) if readable else (),
             shims_after=shims_after(current, target, populated=populated),
             blockers=tuple(blockers),
-            in_use=frozenset(actual["tables"]) if populated else frozenset(),
+            in_use=tuple(actual["tables"]) if populated else (),
         )
     return Prospect(
         plan=plan,

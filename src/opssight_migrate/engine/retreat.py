@@ -84,7 +84,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
             kept=() if blockers else preflight.additional(session, current, actual),
             blockers=tuple(blockers),
             losses=losses,
-            in_use=there,
+            in_use=tuple(actual["tables"]),
         )
     is_unproven = left is not None and left.revision_to == target
     return Retreat(

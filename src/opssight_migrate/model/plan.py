@@ -69,11 +69,12 @@ class Blocker:
 class PromisedLock:
     """A lock that makes others wait, and how long each time it is held at most.
 
-    SHARE ROW EXCLUSIVE stops those who write to the table, ACCESS EXCLUSIVE those who read it too.
+    ACCESS EXCLUSIVE stops those who read the table and those who write to it, the others the
+    latter only.
     """
 
     relation: str
-    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"] = "ACCESS EXCLUSIVE"
+    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"] = "ACCESS EXCLUSIVE"
     at_most_ms: int = PROMISED_MS
 
 
@@ -214,7 +215,7 @@ class Plan:
     shims_after: tuple[str, ...] = ()
     blockers: tuple[Blocker, ...] = field(default=())
     losses: tuple[Loss, ...] = ()
-    in_use: frozenset[str] = frozenset()
+    in_use: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -83,7 +83,7 @@ class LockPromise(_Part):
     """A lock that the plan names: it stops writers, or (ACCESS EXCLUSIVE) readers too."""
 
     relation: str
-    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"]
+    mode: Literal["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"]
     at_most_ms: int
 
 
