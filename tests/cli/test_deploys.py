@@ -110,6 +110,19 @@ def test_waiting_for_another_run_is_told_and_ends(place: Path, url: str) -> None
     assert run("migrate", "--yes", "--wait", "soon", cwd=place).returncode == ExitCode.USAGE
 
 
+def test_a_deadline_stops_the_run_and_the_same_command_goes_on(place: Path, url: str) -> None:
+    done = run("migrate", "--yes", "--deadline", "1ms", "-o", "json", cwd=place)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["status"]) == (ExitCode.PARTIAL, "partial")
+    assert told["diagnostics"][-1]["code"] == "OM509"
+    assert "goes on from there" in told["diagnostics"][-1]["state"]
+    assert run("migrate", "--yes", "--deadline", "never", cwd=place).returncode == ExitCode.USAGE
+    again = run("migrate", "--yes", "--deadline", "1h", cwd=place)
+    assert again.returncode == 0, again.stderr
+    runs = json.loads(run("history", "-o", "json", cwd=place).stdout)["runs"]
+    assert [one["status"] for one in runs] == ["ok", "interrupted"]
+
+
 def test_metrics_are_a_text_file_whatever_the_end(place: Path, url: str) -> None:
     assert run("migrate", "--metrics-file", "om.prom", cwd=place).returncode == 11
     text = (place / "om.prom").read_text()

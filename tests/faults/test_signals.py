@@ -7,10 +7,14 @@ import subprocess
 from typing import Any
 
 import pytest
+from tests.conftest import SettingsFor
 from tests.faults.conftest import Migrate, Outcome, Start, asked, outcome, runs, written_to
-from tests.faults.victim import Point
+from tests.faults.victim import Point, agreed
 
-from opssight_migrate.model.events import RunStarted
+from opssight_migrate.commands.migrate import MigrateRequest, migrate
+from opssight_migrate.engine import stopping
+from opssight_migrate.model.errors import ExitCode
+from opssight_migrate.model.events import BatchDone, Event, RunStarted
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
@@ -111,4 +115,27 @@ def test_a_signal_before_the_closing_verification_leaves_the_proof_to_the_next_r
     again = migrated(crowded).report
     assert again.proof is not None
     assert again.proof.identical
+    assert outcome(crowded) == undisturbed
+
+
+def test_a_deadline_stops_between_two_batches_and_the_next_run_goes_on(
+    crowded: str,
+    settings_for: SettingsFor,
+    monkeypatch: pytest.MonkeyPatch,
+    migrated: Migrate,
+    undisturbed: Outcome,
+) -> None:
+    def is_late(event: Event) -> None:
+        if isinstance(event, BatchDone) and event.step_id == "assign-roles":
+            monkeypatch.setattr(stopping, "monotonic", lambda: float("inf"))
+
+    settings = settings_for(crowded)
+    request = MigrateRequest(deadline_s=3600)
+    ended = migrate(settings, settings.profile(None), request, confirm=agreed, emit=is_late)
+    monkeypatch.undo()
+
+    assert (ended.exit_code, ended.status) == (ExitCode.PARTIAL, "partial")
+    assert asked(crowded, BATCHES) == [(1,)]
+    assert asked(crowded, ERRORS)[0][0] == "interrupted"
+    assert migrated(crowded).report.exit_code == 0
     assert outcome(crowded) == undisturbed

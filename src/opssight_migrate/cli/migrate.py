@@ -75,6 +75,15 @@ WaitOption = Annotated[
         "--wait", metavar="DURATION", help="Wait so long, such as 10m, for another run to end."
     ),
 ]
+DeadlineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline",
+        metavar="DURATION",
+        help="Stop after so long, such as 2h, between two batches or steps; exit 9, and the same"
+        " command goes on.",
+    ),
+]
 
 
 @with_shared
@@ -90,6 +99,7 @@ def migrate(
     plan_out: PlanOutOption = None,
     plan: PlanOption = None,
     wait: WaitOption = None,
+    deadline: DeadlineOption = None,
     metrics_file: MetricsFileOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
     report: ReportOption = None,
@@ -117,6 +127,7 @@ def migrate(
             plan_out=plan_out,
             plan=plan,
             wait_s=seconds_of(wait, "--wait"),
+            deadline_s=seconds_of(deadline, "--deadline"),
             argv_hint=stage.hint,
         )
         known = (stage.settings, stage.profile)

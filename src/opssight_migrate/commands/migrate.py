@@ -68,6 +68,7 @@ class MigrateRequest:
     plan_out: Path | None = None
     plan: Path | None = None
     wait_s: float | None = None
+    deadline_s: float | None = None
     argv_hint: str = ""
 
 
@@ -116,7 +117,7 @@ class _Migration:
         self.draft = draft
         self.emit = emit
         self.target = wiring.target_of(profile, request.to)
-        self.stop = StopSignal(session, emit)
+        self.stop = StopSignal(session, emit, deadline_s=request.deadline_s)
 
     def go(self, confirm: Confirm) -> None:
         """Look, ask and do."""

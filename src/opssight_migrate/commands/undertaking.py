@@ -9,6 +9,7 @@ from opssight_migrate import __version__
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import (
+    DeadlineError,
     ExitCode,
     InterruptedRunError,
     MigrateError,
@@ -100,7 +101,8 @@ def ended_badly(
     book: Journal, error: MigrateError, trace: Callable[[str], None], emit: Emit
 ) -> None:
     """Write the end into the journal, where there still is a connection to write with."""
-    status = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
+    is_asked_for = isinstance(error, InterruptedRunError | DeadlineError)
+    status = "interrupted" if is_asked_for else "failed"
     try:
         with book.session.writing():
             trace(f"{status}: {error.code}")

@@ -1,33 +1,47 @@
-"""SIGINT and SIGTERM: the first stops after the work in flight, the second cancels it."""
+"""SIGINT, SIGTERM and the deadline: the work in flight is finished; a second signal cancels it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 
-from opssight_migrate.model.errors import InterruptedRunError, MigrateError, TerminatedRunError
+from opssight_migrate.model.errors import (
+    DeadlineError,
+    InterruptedRunError,
+    MigrateError,
+    TerminatedRunError,
+)
 from opssight_migrate.model.events import Emit, StopRequested
 from opssight_migrate.postgres.session import Session
 
 
 class StopSignal:
-    """Remembers that a signal came. ``pause_point`` is where the engine can stop cleanly."""
+    """Remembers that a signal came. ``pause_point`` is where the engine can stop cleanly.
 
-    def __init__(self, session: Session, emit: Emit) -> None:
+    ``deadline_s`` is how long from now the engine may go on; None for ever.
+    """
+
+    def __init__(self, session: Session, emit: Emit, *, deadline_s: float | None = None) -> None:
         self._session = session
         self._emit = emit
+        self._ends_at = None if deadline_s is None else monotonic() + deadline_s
         self._received: signal.Signals | None = None
 
     def pause_point(self) -> None:
         """Stop here if somebody asked for it.
 
-        Raises: InterruptedRunError after SIGINT, TerminatedRunError after SIGTERM.
+        Raises: InterruptedRunError after SIGINT, TerminatedRunError after SIGTERM, DeadlineError.
         """
-        if self._received is None:
-            return
-        raise _stopped(self._received, "after the work in flight was committed")
+        if self._received is not None:
+            raise _stopped(self._received, "after the work in flight was committed")
+        if self._ends_at is not None and monotonic() >= self._ends_at:
+            raise DeadlineError(
+                "the deadline is reached: stopped after the work in flight was committed",
+                hint="the same command goes on from here",
+            )
 
     def reason(self, error: MigrateError) -> MigrateError:
         """Return what ended the run: the signal, if ``error`` is that we cancelled a statement."""

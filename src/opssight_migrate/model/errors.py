@@ -279,6 +279,13 @@ class RolledBackError(MigrateError):
     touched = Touched.ROLLED_BACK
 
 
+class DeadlineError(MigrateError):
+    """The time that --deadline gave is over; what was begun goes on with the next run."""
+
+    code = "OM509"
+    exit_code = ExitCode.PARTIAL
+
+
 class DiskFullError(PartialError):
     """The server's disk (53100), or ours, is full."""
 

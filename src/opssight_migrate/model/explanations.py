@@ -67,6 +67,8 @@ ADVICE: dict[str, str] = {
     "OM507": "Stop, and look before anything else: rows differ although nobody else wrote them."
     " The tables are named; the snapshot from before is in the journal.",
     "OM508": "Everything of the run was undone. Mend what the message names, then start again.",
+    "OM509": "Give the same command again, in the next window: it goes on from the last committed"
+    " piece.",
     "OM601": "Give the command again with --yes, or with --confirm NAME where the environment is"
     " protected. No variable answers this question.",
     "OM602": "Give the same command again: it goes on from there.",
