@@ -39,9 +39,10 @@ _SQL = re.compile(
 )
 # The last one reads other people's SQL, and sends none.
 _ROOMS_WITH_SQL = {"backups", "postgres", "steps", "checks", "static"}
-# OpsSight's own data and statements, as text: the sample, and what its old release sends.
+# OpsSight's own data and statements, as text: the sample, and what its releases send.
 _FILES_WITH_SQL = {
     "opssight/old_release.py",
+    "opssight/queries.py",
     "opssight/sample.py",
     "opssight/sample_activity.py",
     "opssight/sample_people.py",

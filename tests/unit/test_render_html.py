@@ -8,21 +8,28 @@ from html.parser import HTMLParser
 from opssight_migrate.model.report import (
     CheckResult,
     Database,
+    Detail,
     Diagnostic,
     Environment,
     ForecastTime,
     LastRun,
     LockReceipt,
+    Performance,
     Proof,
+    QueryTime,
     Report,
     ReportStep,
     Revision,
     Rows,
+    ServerLoad,
     utc_now,
 )
 from opssight_migrate.render import html
 from opssight_migrate.render.chart import bars
 
+SERVER = ServerLoad(
+    connections=3, connections_most=97, cache_hit=0.991, index_use=None, machine=None
+)
 HOSTILE = "<script>alert(1)</script> [red] \x1b[31m ' \" & " + "long-name-" * 60
 
 
@@ -135,6 +142,35 @@ def test_the_verdict_comes_first_and_says_how_much_is_wrong() -> None:
 
     assert page.index("2 findings in 1 of 1 checks") < page.index("<h2>")
     assert '<div class="verdict">' in page
+
+
+def test_a_slower_query_stands_with_both_plans_and_what_is_not_known_is_said() -> None:
+    measured = QueryTime(
+        id="sign-in",
+        title=HOSTILE,
+        verdict="slower",
+        median_us=14_200,
+        pages=2_900,
+        plan=("Seq Scan",),
+        baseline_us=90,
+        baseline_pages=4,
+    )
+    plans = (
+        Detail(title="plan before", lines=("Index Scan <b>",)),
+        Detail(title="plan now", lines=("Seq Scan",)),
+    )
+    page = html.page(
+        report(
+            diagnostics=(Diagnostic(severity="warning", message="slow", details=plans),),
+            performance=Performance(queries=(measured,), server=SERVER),
+        )
+    )
+
+    assert page.index("plan before") < page.index("Index Scan &lt;b&gt;") < page.index("plan now")
+    assert "14 ms" in page
+    assert "0.09 ms" in page
+    assert "2,900" in page
+    assert "CPU and memory not known" in page
 
 
 def test_a_good_report_says_so_and_has_no_findings() -> None:

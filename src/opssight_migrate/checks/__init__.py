@@ -14,12 +14,15 @@ from opssight_migrate.checks.journal_is_unbroken import JournalIsUnbroken
 from opssight_migrate.checks.json_texts_parse import JsonTextsParse
 from opssight_migrate.checks.owners_and_grants_are_alike import OwnersAndGrantsAreAlike
 from opssight_migrate.checks.permissions_are_kept import PermissionsAreKept
+from opssight_migrate.checks.queries_are_as_fast import QueriesAreAsFast
+from opssight_migrate.checks.queries_find_rows_by_index import QueriesFindRowsByIndex
 from opssight_migrate.checks.references_exist import ReferencesExist
 from opssight_migrate.checks.required_columns_have_values import RequiredColumnsHaveValues
 from opssight_migrate.checks.roles_match_assignments import RolesMatchAssignments
 from opssight_migrate.checks.rows_are_as_before import RowsAreAsBefore
 from opssight_migrate.checks.runs_left_audit_rows import RunsLeftAuditRows
 from opssight_migrate.checks.sequences_are_ahead import SequencesAreAhead
+from opssight_migrate.checks.server_has_room import ServerHasRoom
 from opssight_migrate.checks.somebody_administers import SomebodyAdministers
 from opssight_migrate.checks.system_names_are_unique import SystemNamesAreUnique
 from opssight_migrate.checks.tenants_do_not_mix import TenantsDoNotMix
@@ -48,5 +51,8 @@ CHECKS: tuple[Check, ...] = (
     RunsLeftAuditRows(),
     JournalIsUnbroken(),
     AuditLogTakesRows(),
+    QueriesFindRowsByIndex(),
+    QueriesAreAsFast(),
+    ServerHasRoom(),
     WayBackLosesNothing(),
 )

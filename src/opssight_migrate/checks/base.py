@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opssight_migrate.model.categories import CATEGORIES as CATEGORIES
+from opssight_migrate.model.events import Emit, unheard
 from opssight_migrate.model.plan import Finding
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings.tables import TimeSeries
@@ -24,7 +25,8 @@ Rehearsal = Callable[[Session, str], Iterable[Finding]]
 class CheckContext:
     """What a check may use: a session inside its transaction, and the settings it compares with.
 
-    ``rehearsal`` is None where none may be held.
+    ``rehearsal`` is None where none may be held; ``emit`` tells what was measured, beside what was
+    found.
     """
 
     session: Session
@@ -32,6 +34,7 @@ class CheckContext:
     default_role: str = "VIEWER"
     probing: bool = False
     rehearsal: Rehearsal | None = None
+    emit: Emit = unheard
 
 
 class Check(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import Literal
 
@@ -26,8 +27,10 @@ from opssight_migrate.model.events import (
     LockTaken,
     Noted,
     PlanMade,
+    QueryMeasured,
     RevisionUndone,
     RunStarted,
+    ServerSeen,
     StepFinished,
     StepStarted,
 )
@@ -44,6 +47,7 @@ from opssight_migrate.model.report import (
     Artifact,
     CheckResult,
     Database,
+    Detail,
     Diagnostic,
     Environment,
     ForecastTime,
@@ -54,11 +58,14 @@ from opssight_migrate.model.report import (
     LockVictim,
     Lost,
     Next,
+    Performance,
     Proof,
+    QueryTime,
     Report,
     ReportStep,
     Revision,
     Rows,
+    ServerLoad,
     Status,
     utc_now,
 )
@@ -112,6 +119,8 @@ class Draft:
         self.diagnostics: list[Diagnostic] = []
         self.next: list[Next] = []
         self.artifacts: list[Artifact] = []
+        self._queries: list[QueryTime] = []
+        self._server: ServerLoad | None = None
         self._steps: dict[str, ReportStep] = {}
         self._started_at: datetime = utc_now()
         self._started = time.monotonic()
@@ -142,6 +151,12 @@ class Draft:
                 self.diagnostics.append(
                     Diagnostic(severity=kind, message=message, code=code, hint=hint)
                 )
+            case QueryMeasured(query_id=query_id):
+                values = asdict(event)
+                del values["query_id"]
+                self._queries.append(QueryTime(id=query_id, **values))
+            case ServerSeen():
+                self._server = ServerLoad(**asdict(event))
             case _:
                 pass
 
@@ -202,6 +217,7 @@ class Draft:
                 rows=finding.rows,
                 keys=finding.keys,
                 sql=finding.sql if with_sql else None,
+                details=tuple(Detail(title=d.title, lines=d.lines) for d in finding.details),
             )
         )
 
@@ -239,12 +255,18 @@ class Draft:
             losses=tuple(_line(one) for one in plan.losses) if plan else (),
             proof=self.proof,
             lost=self.lost,
+            performance=self._performance(),
             last_run=self.last_run,
             checks=tuple(self.checks),
             diagnostics=tuple(self.diagnostics),
             artifacts=tuple(self.artifacts),
             next=tuple(self.next),
         )
+
+    def _performance(self) -> Performance | None:
+        if not self._queries and self._server is None:
+            return None
+        return Performance(queries=tuple(self._queries), server=self._server)
 
     def _hold_to_promise(self, step_id: str) -> None:
         """Say which locks of a finished step make its plan's promise untrue."""

@@ -79,6 +79,7 @@ def verify(
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
                 rehearsal=_rehearsal(settings, profile),
+                emit=tell,
             )
             for outcome in checker.run_checks(checks, ctx):
                 _take_down(draft, outcome, show_sql=request.show_sql)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
-from opssight_migrate.engine import batches, equivalence, proof
+from opssight_migrate.engine import baseline, batches, equivalence, proof
 from opssight_migrate.engine.equivalence import Equivalence
 from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
@@ -54,6 +54,7 @@ class Runner:
         or the whole did not come out as it should.
         """
         before = proof.take(self.ctx.session, self.journal, self.ctx.emit)
+        baseline.take(self.ctx.session, self.journal, self.ctx.emit, self.ctx.drive.pause_point)
         plans = {step.step_id: step for step in planned}
         for number, step in enumerate(steps, start=1):
             self.ctx.drive.pause_point()

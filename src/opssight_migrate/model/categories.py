@@ -10,5 +10,6 @@ CATEGORIES: tuple[str, ...] = (
     "rbac",
     "time-series",
     "audit",
+    "performance",
     "rollback",
 )

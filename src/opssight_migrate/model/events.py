@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from opssight_migrate.model.plan import Plan
 
@@ -192,6 +193,52 @@ class TableCompared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryMeasured:
+    """A declared query was run several times; ``verdict`` is the report's word for it.
+
+    ``pages`` were touched by one run. The baseline's figures are None where there is none.
+    """
+
+    query_id: str
+    title: str
+    median_us: int
+    pages: int
+    plan: tuple[str, ...]
+    verdict: Literal["baseline", "as before", "slower", "no baseline"]
+    baseline_us: int | None = None
+    baseline_pages: int | None = None
+    baseline_plan: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineLoad:
+    """What the server's machine does, and what of it the server's processes; percent are of all.
+
+    ``server_bytes`` shares out common memory among its users; None where we may not look.
+    """
+
+    cpu_percent: float
+    server_cpu_percent: float
+    memory_bytes: int
+    available_bytes: int
+    server_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSeen:
+    """How busy the server is. Shares are 0 to 1, since its counters began; None: no counts yet.
+
+    ``machine`` is None, not known, unless the server's data directory is on this machine.
+    """
+
+    connections: int
+    connections_most: int
+    cache_hit: float | None
+    index_use: float | None
+    machine: MachineLoad | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupStarted:
     """A backup is being written. ``proves`` when it is restored and digested as it is made."""
 
@@ -256,6 +303,8 @@ Event = (
     | Noted
     | ProofStarted
     | TableCompared
+    | QueryMeasured
+    | ServerSeen
     | BackupStarted
     | BackupProgressed
     | BackupMade

@@ -18,6 +18,14 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """Some lines that belong to a finding, such as a query plan, under a title."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something that is not as it should be (or, as a NOTE, worth knowing).
 
@@ -33,6 +41,7 @@ class Finding:
     keys: tuple[str, ...] = ()
     hint: str | None = None
     sql: str | None = None
+    details: tuple[Detail, ...] = ()
 
 
 PROMISED_MS = 50

@@ -149,6 +149,13 @@ class CheckResult(_Part):
     duration_ms: int = 0
 
 
+class Detail(_Part):
+    """Lines that belong to a finding, such as a query's plan."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
 class Diagnostic(_Part):
     """An error, warning, finding or note. ``state`` says, of an error, what is true now.
 
@@ -165,6 +172,7 @@ class Diagnostic(_Part):
     rows: int | None = None
     keys: tuple[str, ...] = ()
     sql: str | None = None
+    details: tuple[Detail, ...] = ()
 
 
 class Artifact(_Part):
@@ -200,6 +208,53 @@ class Proof(_Part):
     users_differing: int | None = None
     cross_tenant_references: int | None = None
     sentence: str
+
+
+class QueryTime(_Part):
+    """How long a declared query takes, in microseconds, and the pages that one run touches.
+
+    The baseline is what the last run measured before it began; None where it did not.
+    """
+
+    id: str
+    title: str
+    verdict: Literal["baseline", "as before", "slower", "no baseline"]
+    median_us: int
+    pages: int
+    plan: tuple[str, ...]
+    baseline_us: int | None = None
+    baseline_pages: int | None = None
+    baseline_plan: tuple[str, ...] = ()
+
+
+class Machine(_Part):
+    """What the server's machine does, and what of it the server; percent are of the whole."""
+
+    cpu_percent: float
+    server_cpu_percent: float
+    memory_bytes: int
+    available_bytes: int
+    server_bytes: int | None
+
+
+class ServerLoad(_Part):
+    """How busy the server is: shares from 0 to 1, since its counters began. None: not known.
+
+    ``machine`` is known where the server's data directory is on this machine.
+    """
+
+    connections: int
+    connections_most: int
+    cache_hit: float | None
+    index_use: float | None
+    machine: Machine | None
+
+
+class Performance(_Part):
+    """What was measured of OpsSight's queries and of the server."""
+
+    queries: tuple[QueryTime, ...] = ()
+    server: ServerLoad | None = None
 
 
 class Lost(_Part):
@@ -264,6 +319,7 @@ class Report(_Part):
     losses: tuple[LedgerLine, ...] = ()
     proof: Proof | None = None
     lost: Lost | None = None
+    performance: Performance | None = None
     last_run: LastRun | None = None
     runs: tuple[RunEntry, ...] = ()
     checks: tuple[CheckResult, ...] = ()

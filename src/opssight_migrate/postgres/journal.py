@@ -13,7 +13,7 @@ from datetime import datetime
 
 from opssight_migrate.model.errors import StaleRunError
 from opssight_migrate.model.events import LockTaken
-from opssight_migrate.postgres import audit_chain, ranges
+from opssight_migrate.postgres import audit_chain, baselines, ranges
 from opssight_migrate.postgres.session import Session
 
 SCHEMA = "opssight_migrate"
@@ -249,7 +249,7 @@ def last_run(session: Session) -> LastRun | None:
 
 def install(session: Session) -> None:
     """Make the journal, unless it is there."""
-    for schema in (_SCHEMA_OF_JOURNAL, audit_chain.SCHEMA, ranges.SCHEMA):
+    for schema in (_SCHEMA_OF_JOURNAL, audit_chain.SCHEMA, ranges.SCHEMA, baselines.SCHEMA):
         session.execute(schema)
 
 

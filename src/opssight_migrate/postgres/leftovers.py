@@ -41,7 +41,15 @@ SELECT r.id, coalesce(r.finished_at, r.started_at),
 """
 _FORGET: tuple[sql.Composed, ...] = tuple(
     sql.SQL("DELETE FROM opssight_migrate.{} WHERE run_id = %s").format(sql.Identifier(table))
-    for table in ("batches", "lock_receipts", "steps", "snapshot_ranges", "snapshots", "audit_rows")
+    for table in (
+        "batches",
+        "lock_receipts",
+        "steps",
+        "snapshot_ranges",
+        "snapshots",
+        "query_baselines",
+        "audit_rows",
+    )
 )
 _FORGET_RUN = "DELETE FROM opssight_migrate.runs WHERE id = %s"
 

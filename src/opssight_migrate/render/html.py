@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from opssight_migrate.model.report import Diagnostic, Report
 from opssight_migrate.render.chart import bars, time_taken
+from opssight_migrate.render.performance_text import pages_of, server_sentence, times_of
 from opssight_migrate.render.phrases import counted
 from opssight_migrate.render.visible import visible
 
@@ -69,9 +71,13 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., object]] = {
         "seen": visible,
         "took": lambda ms: "-" if ms is None else time_taken(ms),
+        "server": server_sentence,
+        "times": times_of,
+        "pages": pages_of,
         "many": lambda number: "-" if number is None else f"{number:,}",
     }
+    environment.filters |= filters
     return environment.get_template("report.html.j2")

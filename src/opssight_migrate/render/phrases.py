@@ -92,6 +92,10 @@ def _progress(event: Event) -> str:
             return f"comparing {counted(event.tables, 'table')}"
         case told.TableCompared():
             return f"{event.table}: {counted(event.rows, 'row')}, {_comparison(event)}"
+        case told.QueryMeasured():
+            return f"{event.query_id}: {milliseconds(event.median_us)}, {event.verdict}"
+        case told.ServerSeen():
+            return f"server: {event.connections} of {event.connections_most} connections in use"
         case told.BackupStarted() | told.BackupProgressed() | told.BackupMade():
             return backup_line(event)
         case told.RunFinished():
@@ -156,6 +160,12 @@ def _blocker(blocked: told.Blocked) -> str:
     parts += [f"for {duration(blocked.age_s)}"] if blocked.age_s is not None else []
     parts += [f"with: {' '.join(blocked.query.split())}"] if blocked.query else []
     return " ".join(parts)
+
+
+def milliseconds(microseconds: int) -> str:
+    """Return a query's time in milliseconds, as closely as that is worth reading."""
+    places = 2 if microseconds < 10_000 else 0
+    return f"{microseconds / 1000:,.{places}f} ms"
 
 
 def labelled(severity: str, message: str, code: str | None, hint: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from opssight_migrate.model.plan import DatabaseFacts
 from opssight_migrate.model.report import CheckResult, Diagnostic, Report, ReportStep
+from opssight_migrate.render.performance_text import performance_lines
 from opssight_migrate.render.phrases import count, counted, duration
 from opssight_migrate.render.plan_text import heading, shims_line, table
 from opssight_migrate.render.visible import visible
@@ -39,6 +40,7 @@ def summary_lines(
     if not plan_shown:
         lines += [visible(sentence) for sentence in report.announcements]
     lines += [_check(check) for check in report.checks]
+    lines += performance_lines(report)
     lines += _diagnostics(report, heard)
     lines += _mending(report)
     if report.proof is not None:
@@ -75,8 +77,10 @@ def finding_lines(finding: Diagnostic) -> list[str]:
     if finding.keys:
         text += f": {', '.join(finding.keys)}"
         text += ", …" if finding.rows is not None and finding.rows > len(finding.keys) else ""
-    hint = [visible(f"  help: {finding.hint}")] if finding.hint else []
-    return [visible(text), *hint]
+    lines = [visible(text), *([visible(f"  help: {finding.hint}")] if finding.hint else [])]
+    for detail in finding.details:
+        lines += [visible(f"  {detail.title}:"), *(visible(f"    {one}") for one in detail.lines)]
+    return lines
 
 
 def looked_at_lines(report: Report) -> list[str]:
