@@ -532,6 +532,35 @@ def test_a_run_on_an_empty_database_goes_back_to_an_empty_database(
     assert tables == [("alembic_version",)]
 
 
+@pytest.mark.parametrize("at", [3, 25])
+def test_undoing_a_run_on_an_empty_database_that_stopped_goes_on_by_the_runs_name(
+    new_database: Any,
+    settings_for: SettingsFor,
+    opened: Callable[[str], Session],
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+) -> None:
+    conninfo = new_database()
+    settings, session = settings_for(conninfo), opened(conninfo)
+    assert run(settings).status == "ok"
+    session.execute("DELETE FROM role_permissions; DELETE FROM roles; DELETE FROM permissions")
+    [[run_id]] = session.rows("SELECT id FROM opssight_migrate.runs")
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSignal, "pause_point", _Stopping(at).stop)
+        stopped = go_back(settings, RollbackRequest(run=run_id))
+    assert stopped.exit_code == 130
+
+    told = status(settings, settings.profile(None), emit=unheard)
+    refused = run(settings)
+
+    assert told.next[0].command == f"opssight-migrate rollback --run {run_id}"
+    [hint] = [one.hint for one in refused.diagnostics if one.severity == "error"]
+    assert hint == f"opssight-migrate rollback --run {run_id} goes on from there"
+    assert go_back(settings, RollbackRequest(run=run_id)).status == "ok"
+    tables = session.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    assert tables == [("alembic_version",)]
+
+
 def test_a_plan_to_migrate_says_how_each_step_is_taken_back(
     database_at: DatabaseAt, settings_for: SettingsFor
 ) -> None:

@@ -112,7 +112,9 @@ class _Rollback:
             return
         if self.request.dry_run:
             self.draft.status = "pending"
-            self._next(f"rollback --to-revision {back.plan.revision_to}", "carry out this plan")
+            run = self.request.run
+            way = f"--run {run}" if run else f"--to-revision {back.plan.revision_to}"
+            self._next(f"rollback {way}", "carry out this plan")
             return
         confirm(back.plan, back.is_copy)
         if safety_backup is not None:

@@ -13,7 +13,7 @@ from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.model.events import Emit, Event, PlanMade
 from opssight_migrate.model.report import LastRun, Next, Report
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import archive, journal, leftovers, standing
+from opssight_migrate.postgres import archive, journal, leftovers, past_runs, standing
 from opssight_migrate.settings import Profile, Settings
 
 
@@ -51,23 +51,19 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
         for blocker in prospect.plan.blockers:
             draft.block(blocker)
         draft.status = "ok" if prospect.is_empty else "pending"
-        for verb, why in _following(prospect, draft.shims, last):
+        way = past_runs.way_back_to(session, last.revision_to) if last is not None else ""
+        for verb, why in _following(prospect, draft.shims, last, way):
             command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
             draft.next.append(Next(command=command, why=why))
     return draft.report()
 
 
 def _following(
-    prospect: Prospect, shims: tuple[str, ...], last: journal.LastRun | None
+    prospect: Prospect, shims: tuple[str, ...], last: journal.LastRun | None, way_back: str
 ) -> Iterator[tuple[str, str]]:
     """Say what may be typed next: what stopped on the way comes before all else."""
-    if (
-        last is not None
-        and last.command == "rollback"
-        and last.status not in ("ok", "superseded")
-        and revisions.is_published(last.revision_to)
-    ):
-        yield f"rollback --to-revision {last.revision_to}", "goes on from where it stopped"
+    if last is not None and last.command == "rollback" and last.status not in ("ok", "superseded"):
+        yield f"rollback {way_back}", "goes on from where it stopped"
         return
     if not prospect.is_empty:
         yield "migrate -n", "see the plan"

@@ -11,7 +11,16 @@ from opssight_migrate.model.plan import Blocker, Estimate, Plan, PlannedStep, Un
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.opssight.tables import TABLES_AT_START
-from opssight_migrate.postgres import catalog, connect, history, journal, marker, reader, unfinished
+from opssight_migrate.postgres import (
+    catalog,
+    connect,
+    history,
+    journal,
+    marker,
+    past_runs,
+    reader,
+    unfinished,
+)
 from opssight_migrate.postgres.unfinished import Unfinished
 from opssight_migrate.steps import STEPS
 from opssight_migrate.steps.base import BaseStep, StepContext
@@ -89,10 +98,11 @@ def _stopped_on_the_way_back(ctx: StepContext) -> Iterable[Blocker]:
     last = journal.last_run(ctx.session)
     left = unfinished.newest(ctx.session, "rollback")
     if left is not None and last is not None and last.command == "rollback":
+        way = past_runs.way_back_to(ctx.session, left.revision_to)
         yield Blocker(
             message=f"rollback {last.id} to {left.revision_to} stopped on the way",
             where="opssight_migrate.runs",
-            hint=f"opssight-migrate rollback --to-revision {left.revision_to} goes on from there",
+            hint=f"opssight-migrate rollback {way} goes on from there",
         )
 
 

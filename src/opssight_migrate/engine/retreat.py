@@ -18,6 +18,7 @@ from opssight_migrate.postgres import (
     connect,
     ledger,
     marker,
+    past_runs,
     reader,
     sizes,
     standing,
@@ -27,8 +28,7 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps import STEPS
 from opssight_migrate.steps.base import BaseStep, StepContext
 
-NOTHING = "base"
-"""The target of a way back to an empty database; only a run that began there goes back to it."""
+NOTHING = past_runs.BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

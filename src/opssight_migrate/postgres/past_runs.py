@@ -15,9 +15,11 @@ SELECT r.command, first.revision_from, r.lineage, r.epoch
   JOIN opssight_migrate.runs AS first ON first.id = r.lineage[1]
  WHERE r.id = %s
 """
+# A rollback to where the run began that stopped on the way is gone on with.
 _LATER = """
 SELECT id, command FROM opssight_migrate.runs
  WHERE epoch > %s
+   AND NOT (command = 'rollback' AND revision_to = %s AND status NOT IN ('ok', 'superseded'))
    AND (command = 'rollback-data' OR command IN ('migrate', 'rollback')
         AND EXISTS (SELECT FROM opssight_migrate.steps AS s WHERE s.run_id = runs.id))
  ORDER BY epoch LIMIT 1
@@ -35,13 +37,22 @@ SELECT step_id, greatest(from_steps, from_batches)::int8
 _SCHEMA_STEPS = """
 SELECT step_id FROM opssight_migrate.steps WHERE run_id = ANY(%s) AND kind = 'schema'
 """
+# It began on an empty database, or went on from one that did.
+_FROM_NOTHING = """
+SELECT r.id FROM opssight_migrate.runs AS r
+  JOIN opssight_migrate.runs AS first ON first.id = r.lineage[1]
+ WHERE r.command = 'migrate' AND first.revision_from IS NULL ORDER BY r.epoch DESC LIMIT 1
+"""
+BASE = "base"
+"""What a way back to an empty database is called; only a run that began there goes back to it."""
+
 _KNOWN = (
     "SELECT id FROM opssight_migrate.runs WHERE command = 'migrate' ORDER BY epoch DESC LIMIT 5"
 )
 
 
 def before(session: Session, run_id: str) -> tuple[str, tuple[Blocker, ...]]:
-    """Return the revision before a run ("base": nothing), and why it cannot be undone by itself.
+    """Return the revision before a run (``BASE``: nothing), and why it cannot be undone by itself.
 
     Raises: UsageError, if the journal knows no such run, or it was none of ``migrate``.
     """
@@ -53,11 +64,21 @@ def before(session: Session, run_id: str) -> tuple[str, tuple[Blocker, ...]]:
             f"the journal has no migration {run_id!r}", hint=f"runs that can be undone: {runs}"
         )
     _, revision_from, lineage, epoch = row
-    return revision_from or "base", tuple(_obstacles(session, run_id, lineage, epoch))
+    target = revision_from or BASE
+    return target, tuple(_obstacles(session, run_id, lineage, epoch, target))
 
 
-def _obstacles(session: Session, run_id: str, lineage: list[str], epoch: int) -> list[Blocker]:
-    later = session.row(_LATER, (epoch,))
+def way_back_to(session: Session, revision: str) -> str:
+    """Return the options of ``rollback`` that lead to a revision; only a run leads to nothing."""
+    if revision != BASE:
+        return f"--to-revision {revision}"
+    return f"--run {session.scalar(_FROM_NOTHING)}"
+
+
+def _obstacles(
+    session: Session, run_id: str, lineage: list[str], epoch: int, target: str
+) -> list[Blocker]:
+    later = session.row(_LATER, (epoch, target))
     if later is not None:
         return [
             Blocker(
