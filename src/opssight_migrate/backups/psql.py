@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 
 from opssight_migrate.model.errors import BackupError
 from opssight_migrate.postgres.clients import Clients
@@ -42,13 +43,14 @@ def run(clients: Clients, connection: ProgramConnection, lines: Iterable[bytes])
                 process.stdin.write(f"\\restrict {secrets.token_hex(16)}\n".encode())
             for line in lines:
                 process.stdin.write(line)
-            process.stdin.close()
         except BrokenPipeError:
             pass  # its exit code says why
         except BaseException:
             process.kill()
             raise
         finally:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
             code = process.wait()
         if code:
             said.seek(0)

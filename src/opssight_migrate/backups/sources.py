@@ -34,6 +34,8 @@ _TOC = "toc.dat"
 _DBNAME = re.compile(r"^;\s+dbname: (.*)$", re.MULTILINE)
 _MADE = re.compile(r"^; Archive created at (.*)$", re.MULTILINE)
 _LIST_S = 120.0
+_LAST_WORDS = b"\n-- PostgreSQL database dump complete\n"
+_LAST_BYTES = 4096
 
 Identities = Callable[[Shelved], Sequence[Any]]
 """Returns what opens a sealed backup; raises where nothing is at hand."""
@@ -174,6 +176,14 @@ class _Script(Source):
         del profile
         self._tools(live)
         with self.path.open("rb") as file:
+            file.seek(max(self.path.stat().st_size - _LAST_BYTES, 0))
+            if _LAST_WORDS not in file.read():
+                raise DamagedBackupError(
+                    "the file does not end as pg_dump ends: it is not whole",
+                    where=str(self.path),
+                    hint=_HINT,
+                )
+            file.seek(0)
             for _ in sql_script.safe_lines(file, facts.name):
                 pass
 

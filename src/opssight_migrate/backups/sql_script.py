@@ -50,7 +50,7 @@ def safe_lines(lines: Iterable[bytes], database: str) -> Iterator[bytes]:
     for number, line in enumerate(lines, start=1):
         if reader.takes(line, number):
             yield line
-    if reader.inside or reader.is_data:
+    if reader.inside or reader.is_data or reader.statement.strip():
         raise UnsafeScriptError(
             "the file ends in the middle of a statement: it is not whole",
             hint="take another backup: opssight-migrate backup list",
@@ -97,7 +97,7 @@ class _Reader:
                 continue
             if found["opens"]:
                 self.inside, self.depth = found[0].replace(b"E'", b"e'"), 1
-                self._keep(b"''")
+                self._keep(b" " if self.inside == b"/*" else b"''")
             elif found[0] == b";":
                 begins_data = begins_data or bool(_COPY.match(self.statement))
                 self.statement = b""

@@ -139,10 +139,9 @@ class Replacing:
         standstill.stop_writers(self.live)
         written = standstill.written_since(self.live, moment)
         if written and not terminates:
-            tables = ", ".join(f"{one.table} ({one.new + one.gone:,} rows)" for one in written)
+            tables = "; ".join(one.sentence for one in written)
             raise WrittenMeanwhileError(
-                f"somebody wrote while we were at it: {tables}; these rows are in no ledger that"
-                " was agreed to",
+                f"somebody wrote while we were at it, and nobody agreed to that: {tables}",
                 where=written[0].table,
                 hint="stop what writes and give the same command again, or allow it: --terminate",
             )
@@ -164,8 +163,8 @@ class Replacing:
         self.draft.retired = (retired,)
         for one in written:
             message = (
-                f"{one.table}: {one.new:,} rows were written and {one.gone:,} changed or deleted"
-                f" after the plan was made; they are in database {retired} only: {one.query}"
+                f"{one.sentence} after the plan was made; these are in database {retired} only:"
+                f" {one.query}"
             )
             self.emit(Noted(severity="warning", message=message))
 

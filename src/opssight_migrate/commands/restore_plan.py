@@ -35,14 +35,20 @@ def obstacles(live: Session, facts: DatabaseFacts, *, terminates: bool) -> Itera
         )
     for sentence in swap.in_the_way(live):
         yield Blocker(message=sentence, where=f"database {facts.name}", hint="end or drop it first")
-    clients = swap.clients_of(live, facts.name)
-    if clients and not terminates:
+    if not terminates and (connected := clients(live, facts)):
         yield Blocker(
-            message=f"{clients} client{'s are' if clients > 1 else ' is'} connected to"
-            f" {facts.name}",
+            message=connected,
             where=f"database {facts.name}",
             hint="stop them, or allow them to be ended at the swap: --terminate",
         )
+
+
+def clients(live: Session, facts: DatabaseFacts) -> str | None:
+    """Say how many clients are connected; None without any."""
+    number = swap.clients_of(live, facts.name)
+    if not number:
+        return None
+    return f"{number} client{'s are' if number > 1 else ' is'} connected to {facts.name}"
 
 
 def without_steps(

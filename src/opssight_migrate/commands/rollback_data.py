@@ -154,8 +154,12 @@ class _Restore:
         source.check(self.live, facts, self.profile)
         blockers: list[Blocker] = []
         if self.request.into is None:
-            terminates = self.request.terminates
-            blockers += restore_plan.obstacles(self.live, facts, terminates=terminates)
+            # A dry run may be looked at while everybody works.
+            may_stay = self.request.terminates or self.request.dry_run
+            blockers += restore_plan.obstacles(self.live, facts, terminates=may_stay)
+            if (connected := restore_plan.clients(self.live, facts)) and may_stay:
+                how = "are ended at the swap" if self.request.terminates else "stop them first"
+                plan = replace(plan, announcements=(f"{connected}: {how}",))
         elif swap.exists(self.live, self.request.into):
             blockers.append(
                 Blocker(
@@ -185,10 +189,13 @@ class _Restore:
                 where=str(source.path),
                 hint="opssight-migrate backup list",
             )
+        if blockers:
+            self.emit(PlanMade(plan=replace(plan, blockers=tuple(blockers))))
+            self._refuse(replace(plan, blockers=tuple(blockers)))
         compared = self._compared(source, restored)
         drifted = _drifted(restored, then, catalogue)
         losses, moment = self._ledger(restored)
-        back = self._way_on(restored) if self.request.to_revision and not blockers else None
+        back = self._way_on(restored) if self.request.to_revision else None
         into = self.request.into
         step = restore_plan.last_step(source, plan.database, sum(moment.rows.values()), into)
         plan = replace(
@@ -196,11 +203,12 @@ class _Restore:
             revision_to=(back.plan.revision_to if back else then) or "an empty database",
             steps=(*(back.plan.steps if back else ()), step),
             announcements=(
+                *plan.announcements,
                 *restore_plan.announced(source, plan.database, compared, into),
                 *drifted,
             ),
             losses=(*losses, *(back.plan.losses if back else ())),
-            blockers=(*blockers, *(back.plan.blockers if back else ())),
+            blockers=back.plan.blockers if back else (),
         )
         if into is None:
             plan = safety.planned(plan, self.profile, self.live)

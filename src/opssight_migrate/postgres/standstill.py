@@ -59,6 +59,11 @@ class Written:
     gone: int
     query: str
 
+    @property
+    def sentence(self) -> str:
+        """Say it in words."""
+        return f"{self.table}: {self.new:,} rows written, {self.gone:,} changed or deleted"
+
 
 def moment(session: Session) -> Moment:
     """Remember the snapshot that the session is in."""
