@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -16,6 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from tests.homes import new_home
 
 from opssight_migrate.opssight import sample
 from opssight_migrate.opssight.revisions import START
@@ -73,8 +73,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A running server of this worker's own."""
-    # Not tmp_path_factory: as root its base is closed to the user whom the server runs as.
-    home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
+    home = new_home("test")
     try:
         with Cluster(home, request.param, durable=False) as running:
             yield running
@@ -89,12 +88,7 @@ def new_database(server: Cluster) -> Iterator[NewDatabase]:
 
     def create(template: str | None = None) -> str:
         name = f"test_{uuid4().hex[:12]}"
-        run_on(
-            server,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template or "template1")
-            ),
-        )
+        copy_database(server, template or "template1", name)
         names.append(name)
         return server.conninfo(name)
 
@@ -143,12 +137,7 @@ def template_at(server: Cluster) -> TemplateAt:
             source = template(START, filled)
         elif filled:
             source = template(START, False)
-        run_on(
-            server,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(source)
-            ),
-        )
+        copy_database(server, source, name)
         with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
             session = Session(connection)
             session.prepare()
@@ -200,3 +189,13 @@ def run_on(server: Cluster, statement: sql.Composed) -> None:
     """Run one statement of the kind that no transaction may hold, such as CREATE DATABASE."""
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         connection.execute(statement)
+
+
+def copy_database(server: Cluster, template: str, name: str) -> None:
+    """Make a database with all that ``template`` holds, by the quickest road of the server."""
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
+    if server.major >= 15:
+        copy += sql.SQL(" STRATEGY file_copy")
+    run_on(server, copy)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
-from tests.conftest import NewDatabase, TemplateAt, run_on
+from tests.conftest import NewDatabase, TemplateAt, copy_database
 
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
@@ -48,12 +47,7 @@ def _server_of(item: pytest.Item) -> str | None:
 @pytest.fixture(scope="session")
 def migrated_template(server: Cluster, template_at: TemplateAt) -> str:
     """A template database that ``migrate`` took from the start to the target, with its rows."""
-    run_on(
-        server,
-        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-            sql.Identifier(MIGRATED), sql.Identifier(template_at(START, True))
-        ),
-    )
+    copy_database(server, template_at(START, True), MIGRATED)
     settings = Settings.model_validate(
         {
             "project": {"default_environment": "test"},
@@ -81,12 +75,7 @@ def migrated(
 @pytest.fixture(scope="session")
 def peopled_template(server: Cluster, migrated_template: str) -> str:
     """A template database of three organizations, each with people and things of its own."""
-    run_on(
-        server,
-        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-            sql.Identifier(PEOPLED), sql.Identifier(migrated_template)
-        ),
-    )
+    copy_database(server, migrated_template, PEOPLED)
     with psycopg.connect(server.conninfo(PEOPLED), autocommit=True) as connection:
         connection.execute((DATA / "organizations.sql").read_bytes())
         # In a copy the server counts from nought; the snapshot must have done so too.

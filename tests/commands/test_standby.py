@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from tests.commands.conftest import error_of, everything, run
 from tests.conftest import SettingsFor
+from tests.homes import new_home
 
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.status import status
@@ -25,7 +24,7 @@ from opssight_migrate.postgres.session import Session
 @pytest.fixture
 def standby(server: Cluster) -> Iterator[str]:
     """A server in recovery, started with standby.signal on the data of one that was stopped."""
-    home = Path(tempfile.mkdtemp(prefix="opssight-standby-", dir="/tmp"))
+    home = new_home("standby")
     try:
         with Cluster(home, server.bin_dir, durable=False) as primary:
             conninfo = primary.conninfo("postgres")

@@ -13,8 +13,7 @@ from typing import Any, LiteralString, Protocol
 
 import psycopg
 import pytest
-from psycopg import sql
-from tests.conftest import NewDatabase, SettingsFor, TemplateAt, run_on
+from tests.conftest import NewDatabase, SettingsFor, TemplateAt, copy_database
 from tests.faults.victim import REACHED, Point, agreed
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
@@ -178,12 +177,7 @@ def traces(conninfo: str) -> list[tuple[str, str]]:
 def crowded_template(server: Cluster, template_at: TemplateAt) -> str:
     """Name a template at the start with 1,500 users beyond the sample's."""
     name = "template_crowded"
-    run_on(
-        server,
-        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-            sql.Identifier(name), sql.Identifier(template_at(START, True))
-        ),
-    )
+    copy_database(server, template_at(START, True), name)
     asked(server.conninfo(name), MORE_USERS)
     return name
 
@@ -225,12 +219,7 @@ def _undisturbed_once(server: Cluster, crowded_template: str) -> Callable[[Migra
 
     def of(run: Migrate) -> Outcome:
         if not known:
-            run_on(
-                server,
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(crowded_template)
-                ),
-            )
+            copy_database(server, crowded_template, name)
             report = run(server.conninfo(name)).report
             assert (report.status, report.exit_code) == ("ok", 0), report.diagnostics
             known.append(outcome(server.conninfo(name)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import SettingsFor, run_on
+from tests.homes import new_home
 
 from opssight_migrate.engine import batches
 from opssight_migrate.engine.forecast import Correction
@@ -149,7 +149,7 @@ def value(conninfo: str, query: LiteralString, *parameters: object) -> object:
 @contextmanager
 def home() -> Iterator[Path]:
     """A directory that a server may have for itself, also as root."""
-    path = Path(tempfile.mkdtemp(prefix="opssight-replica-", dir="/tmp"))
+    path = new_home("replica")
     try:
         yield path
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.homes import new_home
 
 import opssight_migrate
 from opssight_migrate.model.errors import EmbeddedServerError
@@ -69,7 +70,7 @@ class Command:
 
 @contextmanager
 def short_lived_directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
+    path = new_home("test")
     try:
         yield path
     finally:

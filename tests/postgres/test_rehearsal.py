@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.conftest import SettingsFor
+from tests.homes import new_home
 
 from opssight_migrate.commands.rehearsal import CHECK_ID, rehearse_old_release
 from opssight_migrate.model.errors import EmbeddedServerError
@@ -248,7 +248,7 @@ def test_without_the_extension_nobody_counted(populated: Session) -> None:
 @pytest.fixture(scope="session")
 def counting(server: Cluster) -> Iterator[Cluster]:
     """A server that loads pg_stat_statements."""
-    home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
+    home = new_home("test")
     settings = {"shared_preload_libraries": "pg_stat_statements"}
     try:
         with Cluster(home, server.bin_dir, durable=False, settings=settings) as running:
