@@ -14,6 +14,7 @@ from opssight_migrate.checks.journal_is_unbroken import JournalIsUnbroken
 from opssight_migrate.checks.json_texts_parse import JsonTextsParse
 from opssight_migrate.checks.owners_and_grants_are_alike import OwnersAndGrantsAreAlike
 from opssight_migrate.checks.permissions_are_kept import PermissionsAreKept
+from opssight_migrate.checks.platform_answers import PlatformAnswers
 from opssight_migrate.checks.queries_are_as_fast import QueriesAreAsFast
 from opssight_migrate.checks.queries_find_rows_by_index import QueriesFindRowsByIndex
 from opssight_migrate.checks.references_exist import ReferencesExist
@@ -54,5 +55,6 @@ CHECKS: tuple[Check, ...] = (
     QueriesFindRowsByIndex(),
     QueriesAreAsFast(),
     ServerHasRoom(),
+    PlatformAnswers(),
     WayBackLosesNothing(),
 )

@@ -11,6 +11,7 @@ from opssight_migrate.model.events import Emit, unheard
 from opssight_migrate.model.plan import Finding
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings.tables import TimeSeries
+from opssight_migrate.web import Request
 
 
 class NotAskableError(Exception):
@@ -34,6 +35,7 @@ class CheckContext:
     default_role: str = "VIEWER"
     probing: bool = False
     rehearsal: Rehearsal | None = None
+    requests: tuple[Request, ...] = ()
     emit: Emit = unheard
 
 
@@ -64,7 +66,9 @@ class Check(ABC):
         return ()
 
     def rehearse(self, ctx: CheckContext) -> Iterable[Finding]:
-        """Try elsewhere, in a scratch database; the operator's own is in no transaction then.
+        """Try elsewhere: in a scratch database, or by asking the platform.
+
+        The operator's own database is in no transaction then.
 
         Raises: NotAskableError.
         """

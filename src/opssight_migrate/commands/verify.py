@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from opssight_migrate import web
 from opssight_migrate.checks import CHECKS
 from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext, Rehearsal
 from opssight_migrate.commands import wiring
@@ -79,6 +80,7 @@ def verify(
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
                 rehearsal=_rehearsal(settings, profile),
+                requests=web.requests_of(settings.verify.http, profile.platform_url),
                 emit=tell,
             )
             for outcome in checker.run_checks(checks, ctx):

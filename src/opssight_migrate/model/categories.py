@@ -12,4 +12,5 @@ CATEGORIES: tuple[str, ...] = (
     "audit",
     "performance",
     "rollback",
+    "functional",
 )

@@ -58,6 +58,7 @@ class Profile:
     time_series: TimeSeries
     old_release: OldRelease
     governor: Governor
+    platform_url: str | None = None
     backups: Backups = field(default_factory=Backups)
 
     @property
@@ -152,6 +153,7 @@ class Settings(BaseSettings):
             time_series=self.time_series,
             old_release=self.old_release,
             governor=self.governor,
+            platform_url=chosen.platform_url,
             backups=backups_of(
                 chosen,
                 self.defaults,

@@ -6,10 +6,19 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pytimeparse.timeparse import timeparse
 
 from opssight_migrate.settings.file import LOCAL
+from opssight_migrate.settings.platform import HttpRequest, checked_url
 
 SOURCES = ("url", "url_env", "service")
 
@@ -142,9 +151,13 @@ class OldRelease(Table):
 
 
 class Verify(Table):
-    """[verify]. ``rehearse``: try a rollback in a scratch database, of a sample of the rows."""
+    """[verify]. ``rehearse``: try a rollback in a scratch database, of a sample of the rows.
+
+    ``http`` is what to ask of the running platform, by name.
+    """
 
     rehearse: bool = True
+    http: dict[EnvironmentName, HttpRequest] = {}
 
 
 class Cleanup(Table):
@@ -164,6 +177,7 @@ class Environment(BackupKeys):
     protected: bool = False
     operators: tuple[Operator, ...] = ()
     tls: Literal["require", "off"] | None = None
+    platform_url: Annotated[str, AfterValidator(checked_url)] | None = None
     lock_budget: Duration | None = None
     batch_target: Duration | None = None
     stall_budget: Duration | None = None
