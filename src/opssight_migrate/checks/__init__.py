@@ -23,10 +23,14 @@ from opssight_migrate.checks.roles_match_assignments import RolesMatchAssignment
 from opssight_migrate.checks.rows_are_as_before import RowsAreAsBefore
 from opssight_migrate.checks.runs_left_audit_rows import RunsLeftAuditRows
 from opssight_migrate.checks.sequences_are_ahead import SequencesAreAhead
+from opssight_migrate.checks.series_policies_are_as_configured import (
+    SeriesPoliciesAreAsConfigured,
+)
 from opssight_migrate.checks.server_has_room import ServerHasRoom
 from opssight_migrate.checks.somebody_administers import SomebodyAdministers
 from opssight_migrate.checks.system_names_are_unique import SystemNamesAreUnique
 from opssight_migrate.checks.tenants_do_not_mix import TenantsDoNotMix
+from opssight_migrate.checks.time_buckets_answer import TimeBucketsAnswer
 from opssight_migrate.checks.time_series_are_hypertables import TimeSeriesAreHypertables
 from opssight_migrate.checks.way_back_loses_nothing import WayBackLosesNothing
 
@@ -48,6 +52,8 @@ CHECKS: tuple[Check, ...] = (
     SomebodyAdministers(),
     SystemNamesAreUnique(),
     TimeSeriesAreHypertables(),
+    SeriesPoliciesAreAsConfigured(),
+    TimeBucketsAnswer(),
     AuditIsConfigured(),
     RunsLeftAuditRows(),
     JournalIsUnbroken(),

@@ -7,36 +7,39 @@ from collections.abc import Iterable
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import catalog, timescale
-
-_TABLES = ("log_entries", "metrics")
+from opssight_migrate.postgres import conversion, series_obstacles, timescale
+from opssight_migrate.postgres.hypertables import SERIES
 
 
 class TimeSeriesAreHypertables(Check):
     """Read back from TimescaleDB; plain PostgreSQL serves too, and is said to."""
 
     id = "time-series-are-hypertables"
-    title = "Metrics and log entries are hypertables, as configured"
+    title = "Metrics and log entries are hypertables, with all that belongs to them"
     category = "time-series"
     needs = revisions.TIME_SERIES
 
     def skipped(self, ctx: CheckContext) -> str | None:
         """Hypertables need TimescaleDB, and leave to use it."""
-        if ctx.time_series.engine == "plain":
-            return "time_series.engine is plain: metrics and log_entries are ordinary tables"
-        reason = timescale.offered(ctx.session).reason
-        return f"{reason}: metrics and log_entries are ordinary tables" if reason else None
+        offer = timescale.left_out(ctx.session, ctx.time_series.engine)
+        return f"{offer.reason}: metrics and log_entries are ordinary tables" if offer else None
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
-        """Ask TimescaleDB."""
-        for table in _TABLES:
-            if timescale.is_hypertable(ctx.session, table):
+        """Ask TimescaleDB; where something stands in the way it is named, as a note."""
+        for table, time in SERIES:
+            if conversion.is_whole(ctx.session, table):
                 continue
-            empty = catalog.table_is_empty(ctx.session, table)
+            hindrances = series_obstacles.of(
+                ctx.session, table, time, keeps_table=False, compresses=False
+            )
+            stops = [one.sentence for one in hindrances if one.stops]
+            message = f"{table} is not a hypertable"
+            if timescale.is_hypertable(ctx.session, table):
+                message = f"{table} is not wholly a hypertable: its conversion was not finished"
             yield Finding(
                 check_id=self.id,
-                severity=Severity.FAIL if empty else Severity.NOTE,
-                message=f"{table} is not a hypertable" + ("" if empty else ", and has rows"),
+                severity=Severity.NOTE if stops else Severity.FAIL,
+                message=message + (f"; {stops[0]}" if stops else ""),
                 where=table,
-                hint="opssight-migrate migrate" if empty else None,
+                hint="opssight-migrate migrate",
             )

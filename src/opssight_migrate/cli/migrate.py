@@ -84,6 +84,14 @@ DeadlineOption = Annotated[
         " command goes on.",
     ),
 ]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="DURATION",
+        help="Rows of the time series may be moved while everybody waits, so long at the most.",
+    ),
+]
 
 
 @with_shared
@@ -100,6 +108,7 @@ def migrate(
     plan: PlanOption = None,
     wait: WaitOption = None,
     deadline: DeadlineOption = None,
+    window: WindowOption = None,
     metrics_file: MetricsFileOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
     report: ReportOption = None,
@@ -128,6 +137,7 @@ def migrate(
             plan=plan,
             wait_s=seconds_of(wait, "--wait"),
             deadline_s=seconds_of(deadline, "--deadline"),
+            window_s=seconds_of(window, "--window"),
             argv_hint=stage.hint,
         )
         known = (stage.settings, stage.profile)

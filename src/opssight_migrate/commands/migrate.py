@@ -69,6 +69,7 @@ class MigrateRequest:
     plan: Path | None = None
     wait_s: float | None = None
     deadline_s: float | None = None
+    window_s: float | None = None
     argv_hint: str = ""
 
 
@@ -125,9 +126,7 @@ class _Migration:
             operators.refuse_stranger(self.session, self.profile, "migrate", self.target)
             wiring.take_turn(self.session, self.request.wait_s, self.emit)
             exclusive.end_orphans(self.session)
-        prospect = planner.prospect(
-            wiring.looking(self.session, self.profile, self.emit), self.target
-        )
+        prospect = planner.prospect(self._looking(), self.target)
         plan = safety.planned(self._rehearsed(prospect.plan), self.profile, self.session)
         prospect = replace(prospect, plan=plan)
         self.emit(PlanMade(plan=prospect.plan))
@@ -242,7 +241,7 @@ class _Migration:
         """Undo everything that the run did; return what that ended with."""
         self.draft.is_undoing = True
 
-        ctx = wiring.looking(self.session, self.profile, self.emit)
+        ctx = self._looking()
 
         def unwinder(second: Journal) -> Unwinder:
             made = Unwinder(ctx=ctx, journal=second)
@@ -261,12 +260,15 @@ class _Migration:
         except MigrateError as second:
             return undertaking.as_resumable(second)
 
+    def _looking(self) -> StepContext:
+        return wiring.looking(self.session, self.profile, self.emit, window_s=self.request.window_s)
+
     def _drive(self, ctx: StepContext) -> Drive:
         sleepers = self.request.ends_sleepers
         return undertaking.driven(ctx, self.stop, self.observer, ends_sleepers=sleepers)
 
     def _runner(self, book: Journal) -> Runner:
-        ctx = wiring.looking(self.session, self.profile, self.emit)
+        ctx = self._looking()
         runner = Runner(
             ctx=ctx,
             journal=book,

@@ -15,6 +15,7 @@ from opssight_migrate.model.report import LastRun, Next, Report
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import archive, journal, leftovers, past_runs, standing
 from opssight_migrate.settings import Profile, Settings
+from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries
 
 
 def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str = "") -> Report:
@@ -28,7 +29,8 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
 
     with draft.recording(), wiring.connected(profile, "status", tell) as session:
         target = wiring.target_of(profile, None)
-        prospect = planner.prospect(wiring.looking(session, profile, emit), target)
+        looking = wiring.looking(session, profile, emit)
+        prospect = planner.prospect(looking, target)
         tell(PlanMade(plan=prospect.plan))
         draft.revision_to = prospect.plan.revision_from
         draft.shims = standing.shims_standing(prospect.catalogue)
@@ -48,6 +50,8 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
                 finished_at=last.finished_at,
                 error=last.error,
             )
+        if prospect.is_empty and (note := SetUpTimeSeries().left_out(looking)):
+            draft.hear(note)
         for blocker in prospect.plan.blockers:
             draft.block(blocker)
         draft.status = "ok" if prospect.is_empty else "pending"

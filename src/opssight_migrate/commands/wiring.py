@@ -76,8 +76,9 @@ def target_of(profile: Profile, chosen: str | None) -> str:
     return target
 
 
-def looking(session: Session, profile: Profile, emit: Emit) -> StepContext:
-    """Return the context of a verb that reads only."""
-    return StepContext(
-        session=session, profile=profile, drive=Drive(session=session, emit=emit), emit=emit
-    )
+def looking(
+    session: Session, profile: Profile, emit: Emit, *, window_s: float | None = None
+) -> StepContext:
+    """Return the context of a verb that reads only; ``window_s`` is --window, None without it."""
+    drive = Drive(session=session, emit=emit)
+    return StepContext(session=session, profile=profile, drive=drive, emit=emit, window_s=window_s)

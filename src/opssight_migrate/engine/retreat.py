@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from opssight_migrate.engine import preflight
@@ -68,7 +68,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
         steps: tuple[BaseStep, ...] = ()
         losses: tuple[Loss, ...] = ()
         if not blockers:
-            steps = tuple(_to_undo(session, current, target, actual))
+            steps = tuple(_with_data_steps(ctx, _to_undo(session, current, target, actual)))
             goings = [going_with(step.id) for step in steps]
             organization = ctx.profile.tenancy.default_organization
             losses = ledger.read(session, goings, (organization.name, organization.slug))
@@ -128,6 +128,15 @@ def _to_undo(
     ]
     by_id = {step.id: step for step in STEPS}
     return [by_id[revision] for revision in reversed(undone)]
+
+
+def _with_data_steps(ctx: StepContext, undone: list[BaseStep]) -> Iterator[BaseStep]:
+    """Put before each revision the data steps that stand on it and have something to take back."""
+    for revision in undone:
+        for step in reversed(STEPS):
+            if step.kind == "data" and step.needs == revision.id and step.stands(ctx):
+                yield step
+        yield revision
 
 
 def _blockers(

@@ -90,14 +90,19 @@ class Unwinder:
 
     def _undo(self, step: BaseStep, ctx: StepContext) -> None:
         ctx.session.named(f"opssight-migrate/{self.journal.run_id}/{step.id}")
-        # The stamp's own transaction writes the step's end: see on_stamp().
+        # Of a revision the stamp's own transaction writes the end: see on_stamp().
         step.undo(replace(ctx, drive=replace(ctx.drive, step_id=step.id)))
+        if step.kind == "data":
+            with ctx.session.writing():
+                self.journal.guard()
+                self._write_receipts()
+                self.journal.step_ended(step.id, "done", None)
+                self.journal.audit(step.audit, f"undone: {step.title}", record=step.id, context={})
 
     def on_stamp(self, revision: str) -> None:
         """Write a revision's journal row in the transaction that takes its stamp away."""
         self.journal.guard()
-        while self.receipts:
-            self.journal.receive(self.receipts.pop(0))
+        self._write_receipts()
         self.journal.step_ended(revision, "done", None)
         self.journal.audit(
             Audit(operation="UPDATE", severity="HIGH", table="alembic_version"),
@@ -106,6 +111,10 @@ class Unwinder:
             context={"step": revision},
         )
         self.ctx.emit(RevisionUndone(revision=revision))
+
+    def _write_receipts(self) -> None:
+        while self.receipts:
+            self.journal.receive(self.receipts.pop(0))
 
     def _staying(self, back: Retreat) -> dict[str, tuple[str, ...]]:
         """Return the columns that are there before and after, of all tables that stay."""

@@ -21,6 +21,12 @@ ASSIGNED_ROWS_PER_S = 18_000
 FILLED_ROWS_PER_S = 30_000
 """Rows a second whose organization_id is filled in batches."""
 
+COPIED_ROWS_PER_S = 80_000
+"""Rows a second that create_hypertable moves into chunks, with a dozen indexes."""
+
+SCANNED_ROWS_PER_S = 10_000_000
+"""Rows a second through the scan that TimescaleDB makes of a table before it is a chunk."""
+
 INDEX_ENTRY_BYTES = 24
 """Bytes of WAL that one index entry costs beside its key."""
 

@@ -132,7 +132,7 @@ class Ddl:
             self.transaction(f"CREATE TABLE {new.name}", (), work)
         entry = homecoming.on_its_way(self.session, new.name)
         for key in entry.foreign_keys if entry else ():
-            self._remade(new.name, key)
+            self.remade(new.name, key)
         for column, references in new.foreign_keys:
             self.foreign_key(new.name, column, references)
         if entry is not None:
@@ -234,9 +234,9 @@ class Ddl:
             table=references,
             ref_columns=("id",),
         )
-        self._remade(table, key)
+        self.remade(table, key)
 
-    def _remade(self, table: str, key: ForeignKey) -> None:
+    def remade(self, table: str, key: ForeignKey) -> None:
         """Add and validate a foreign key; what an archive has for it comes home in between."""
         state = catalog.constraint_state(self.session, table, key.name)
         if state is None:

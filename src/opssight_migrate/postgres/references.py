@@ -22,7 +22,8 @@ SELECT k.conname::text,
   FROM pg_constraint AS k
   JOIN pg_class AS r ON r.oid = k.confrelid
   JOIN pg_namespace AS n ON n.oid = r.relnamespace
- WHERE k.contype = 'f' AND k.conrelid = to_regclass('public.' || quote_ident(%s))
+ WHERE k.contype = 'f'
+   AND k.conrelid = to_regclass(quote_ident(%s) || '.' || quote_ident(%s))
    AND k.confrelid <> k.conrelid
  ORDER BY 1
 """
@@ -116,8 +117,8 @@ class ForeignKey:
         )
 
 
-def of_table(session: Session, table: str) -> tuple[ForeignKey, ...]:
-    """Return the foreign keys of a table in ``public`` that point at other tables."""
+def of_table(session: Session, table: str, schema: str = "public") -> tuple[ForeignKey, ...]:
+    """Return the foreign keys of a table that point at other tables."""
     return tuple(
         ForeignKey(
             name=name,
@@ -140,7 +141,7 @@ def of_table(session: Session, table: str) -> tuple[ForeignKey, ...]:
             on_update,
             deferrable,
             deferred,
-        ) in session.rows(_OF_TABLE, (table,))
+        ) in session.rows(_OF_TABLE, (schema, table))
     )
 
 

@@ -1,20 +1,22 @@
 """How the catalogue stands to the golden one: what refuses a run, what is a shim, what is extra.
 
 Some differences are our own doing and are allowed: the shims, a revision that was begun and not
-stamped, a hypertable's primary key, and the one variant that OpsSight's own history made,
-organization_id present and nullable.
+stamped, a hypertable's primary key (and its foreign keys, while it is being made), and the one
+variant that OpsSight's own history made, organization_id present and nullable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from opssight_migrate.opssight import revisions, shims
 from opssight_migrate.opssight.golden import Catalogue, golden
 from opssight_migrate.opssight.tables import TENANT_TABLES
-from opssight_migrate.postgres import timescale
+from opssight_migrate.postgres import adoption, timescale
 from opssight_migrate.postgres.drift import Difference, Kind, Thing, differences
+from opssight_migrate.postgres.hypertables import SERIES
 from opssight_migrate.postgres.session import Session
 
-_HYPERTABLES = ("log_entries", "metrics")
 _OUR_INDEXES = frozenset(
     name for shim in shims.ONCE_UNIQUE for name in (shim.index, shim.twin, shim.golden_index)
 )
@@ -25,14 +27,14 @@ def refused(session: Session, current: str | None, actual: Catalogue) -> list[Di
     """Return the missing and altered objects that a run must not begin with."""
     if current is None:
         return []
-    hypertables = {t for t in _HYPERTABLES if timescale.is_hypertable(session, t)}
+    is_series = _series_of(session)
     found = [
         difference
         for difference in differences(golden(current), actual)
         if difference.refuses
         and not _is_shim(difference)
         and not _is_nullable_variant(difference)
-        and not (difference.table in hypertables and _is_key(difference))
+        and not is_series(difference)
     ]
     following = revisions.between(current, revisions.HEAD)
     if not found or not following:
@@ -50,13 +52,11 @@ def refused(session: Session, current: str | None, actual: Catalogue) -> list[Di
 
 def altered(session: Session, current: str, actual: Catalogue) -> list[Difference]:
     """Return what is not golden at ``current``, shims and hypertables' keys excepted."""
-    hypertables = {t for t in _HYPERTABLES if timescale.is_hypertable(session, t)}
+    is_series = _series_of(session)
     return [
         difference
         for difference in differences(golden(current), actual)
-        if difference.refuses
-        and not _is_shim(difference)
-        and not (difference.table in hypertables and _is_key(difference))
+        if difference.refuses and not _is_shim(difference) and not is_series(difference)
     ]
 
 
@@ -181,5 +181,16 @@ def _is_lost_uniqueness(difference: Difference, actual: Catalogue) -> bool:
     return False
 
 
-def _is_key(difference: Difference) -> bool:
-    return difference.table is not None and difference.name == f"{difference.table}_pkey"
+def _series_of(session: Session) -> Callable[[Difference], bool]:
+    """Tell differences that are a hypertable's own by its nature, or while it is being made."""
+    made = {table for table, _ in SERIES if timescale.is_hypertable(session, table)}
+    unfinished = {table for table in made if adoption.is_unfinished(session, table)}
+
+    def is_series(difference: Difference) -> bool:
+        table = difference.table
+        if table not in made:
+            return False
+        is_key = difference.name == f"{table}_pkey"
+        return is_key or (table in unfinished and difference.thing is Thing.FOREIGN_KEY)
+
+    return is_series

@@ -1,4 +1,4 @@
-"""TimescaleDB where it is to be had: what the server offers, and empty hypertables."""
+"""TimescaleDB where it is to be had: what the server offers, and how to call it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from opssight_migrate.postgres import catalog
-from opssight_migrate.postgres.locks import Door, Wanted
 from opssight_migrate.postgres.session import Session
 
+COMMUNITY = "timescale"
+# The licence is a setting only once the library is loaded.
 _OFFERED = """
 SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
-       (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'),
+       (SELECT count(*) > 0 FROM pg_available_extension_versions WHERE name = 'timescaledb'),
        (SELECT setting ~ 'timescaledb' FROM pg_settings WHERE name = 'shared_preload_libraries'),
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+       current_setting('timescaledb.license', true)
 """
+# The default version, not the greatest text: "2.9" is greater than "2.28".
+_DEFAULT_VERSION = "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
 _SCHEMA_OF_EXTENSION = """
 SELECT n.nspname::text FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
  WHERE e.extname = 'timescaledb'
@@ -24,90 +27,119 @@ _IS_HYPERTABLE = """
 SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
                 WHERE hypertable_schema = 'public' AND hypertable_name = %s)
 """
+_HAS = """
+SELECT EXISTS (SELECT FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid
+                 JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
+                WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND p.proname = %(name)s
+                  AND (%(argument)s::text IS NULL OR %(argument)s::text = ANY(p.proargnames)))
+"""
+
+_SCHEMA_OF_FUNCTION = """
+SELECT p.pronamespace::regnamespace::text FROM pg_proc AS p
+ WHERE p.proname = %s AND p.pronamespace::regnamespace::text
+       IN ('_timescaledb_functions', '_timescaledb_internal')
+ ORDER BY 1 LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What the server has. ``reason`` says why hypertables cannot be had; None if they can."""
+    """What the server has. ``reason`` says why hypertables cannot be had; None if they can.
+
+    ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
+    licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
+    ``adopts``: a table can be made a chunk by create_chunk; ``has_columnstore``: compression goes
+    by its names of 2.18 and later.
+    """
 
     installed: str | None
     reason: str | None
     hint: str | None = None
+    licence: str | None = None
+    attaches: bool = False
+    adopts: bool = False
+    has_columnstore: bool = False
+
+    @property
+    def compresses(self) -> bool:
+        """Whether compression and retention policies can be had: they are Timescale's own."""
+        return self.licence == COMMUNITY
+
+    @property
+    def named(self) -> str:
+        """Name version and licence, for people."""
+        return f"TimescaleDB {self.installed}, licence {self.licence or 'not known'}"
 
 
 def offered(session: Session) -> Offer:
     """Look whether TimescaleDB is installed, or could be installed by this role right now."""
     row = session.row(_OFFERED)
-    installed, available, preloaded, superuser = row if row is not None else (None,) * 4
+    installed, available, preloaded, superuser, licence = row if row is not None else (None,) * 5
     if installed:
-        return Offer(installed=str(installed), reason=None)
+        is_community = licence == COMMUNITY
+        return Offer(
+            installed=str(installed),
+            reason=None,
+            licence=licence,
+            attaches=is_community and _has(session, "attach_chunk"),
+            adopts=_has(session, "create_chunk", "chunk_table"),
+            has_columnstore=_has(session, "add_columnstore_policy"),
+        )
     if not available:
         return Offer(
             installed=None,
             reason="TimescaleDB is not on this server",
             hint="install the package timescaledb-2-postgresql-<major>, then run migrate again",
         )
+    version = session.scalar(_DEFAULT_VERSION)
     if preloaded is False:
         return Offer(
             installed=None,
-            reason=f"TimescaleDB {available} is not in shared_preload_libraries",
+            reason=f"TimescaleDB {version} is not in shared_preload_libraries",
             hint="add it there, restart the server, then run migrate again",
         )
     if not superuser:
         return Offer(
             installed=None,
-            reason=f"TimescaleDB {available} is available and this role may not create it",
+            reason=f"TimescaleDB {version} is available and this role may not create it",
             hint="as a superuser: CREATE EXTENSION timescaledb, then run migrate again",
         )
     return Offer(installed=None, reason=None)
 
 
+def left_out(session: Session, engine: str) -> Offer | None:
+    """Return the offer whose reason says why hypertables are left out; None when they are not."""
+    if engine == "plain":
+        return Offer(installed=None, reason="time_series.engine is plain")
+    offer = offered(session)
+    return None if offer.reason is None else offer
+
+
+def _has(session: Session, function: str, argument: str | None = None) -> bool:
+    return bool(session.scalar(_HAS, {"name": function, "argument": argument}))
+
+
+def is_installed(session: Session) -> bool:
+    """Tell whether this database has the extension."""
+    return session.scalar(_SCHEMA_OF_EXTENSION) is not None
+
+
 def is_hypertable(session: Session, table: str) -> bool:
     """Tell whether ``table`` is a hypertable; False where TimescaleDB is not installed."""
-    if session.scalar(_SCHEMA_OF_EXTENSION) is None:
-        return False
-    return bool(session.scalar(_IS_HYPERTABLE, (table,)))
+    return is_installed(session) and bool(session.scalar(_IS_HYPERTABLE, (table,)))
 
 
 def create_extension(session: Session) -> None:
     """Install TimescaleDB in this database, unless it is."""
-    session.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    if not is_installed(session):
+        session.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
 
-def make_hypertable(session: Session, door: Door, table: str, time_column: str) -> bool:
-    """Turn an empty table into a hypertable; False, and nothing done, when it has rows.
+def internal(session: Session, name: str) -> sql.Identifier:
+    """Return one of its internal functions; their schema has changed over the versions."""
+    return sql.Identifier(str(session.scalar(_SCHEMA_OF_FUNCTION, (name,))), name)
 
-    A unique index of a hypertable must hold the time column, so the primary key takes it in.
-    """
-    schema = str(session.scalar(_SCHEMA_OF_EXTENSION))
-    done = False
 
-    def work() -> None:
-        nonlocal done
-        done = False
-        if not catalog.table_is_empty(session, table):
-            return
-        session.execute(
-            sql.SQL(
-                "ALTER TABLE {table} DROP CONSTRAINT {key},"
-                " ADD CONSTRAINT {key} PRIMARY KEY (id, {time})"
-            ).format(
-                table=sql.Identifier("public", table),
-                key=sql.Identifier(f"{table}_pkey"),
-                time=sql.Identifier(time_column),
-            )
-        )
-        session.execute(
-            sql.SQL(
-                "SELECT {schema}.create_hypertable("
-                "{table}, {time}, create_default_indexes => false)"
-            ).format(
-                schema=sql.Identifier(schema),
-                table=sql.Literal(f"public.{table}"),
-                time=sql.Literal(time_column),
-            )
-        )
-        done = True
-
-    door.through((Wanted(table),), work)
-    return done
+def function(session: Session, name: str) -> sql.Identifier:
+    """Return one of its public functions by its qualified name, wherever the extension lives."""
+    return sql.Identifier(str(session.scalar(_SCHEMA_OF_EXTENSION)), name)

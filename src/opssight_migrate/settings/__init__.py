@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from opssight_migrate.settings.loading import load
     from opssight_migrate.settings.origins import BUILT_IN
     from opssight_migrate.settings.profile import EMBEDDED, LIBPQ, Profile, Settings
-    from opssight_migrate.settings.tables import Environment, Governor, Project, duration
+    from opssight_migrate.settings.tables import (
+        Environment,
+        Governor,
+        Project,
+        TimeSeries,
+        duration,
+    )
 
 __all__ = [
     "BUILT_IN",
@@ -26,6 +32,7 @@ __all__ = [
     "Profile",
     "Project",
     "Settings",
+    "TimeSeries",
     "duration",
     "load",
 ]
@@ -35,7 +42,7 @@ _HOMES = {
     "loading": ["load"],
     "origins": ["BUILT_IN"],
     "profile": ["EMBEDDED", "LIBPQ", "Profile", "Settings"],
-    "tables": ["Environment", "Governor", "Project", "duration"],
+    "tables": ["Environment", "Governor", "Project", "TimeSeries", "duration"],
 }
 
 

@@ -125,11 +125,27 @@ class CompressAfter(Table):
     log_entries: Duration = timedelta(days=3)
 
 
+class RetainFor(Table):
+    """The age at which TimescaleDB drops a chunk, with its rows. None: never."""
+
+    metrics: Duration | None = None
+    log_entries: Duration | None = None
+
+
 class TimeSeries(Table):
-    """[time_series]. "auto" takes TimescaleDB where the database has it."""
+    """[time_series]. "auto" takes TimescaleDB where the database has it; "timescaledb" demands it.
+
+    ``cut_over``: how a table with rows becomes a chunk: "atomic" stops everybody for the scan that
+    TimescaleDB makes, "write-available" nobody, and until it is over reads miss the older rows.
+    """
 
     engine: Literal["auto", "timescaledb", "plain"] = "auto"
+    chunk_interval: Duration = timedelta(days=7)
     compress_after: CompressAfter = CompressAfter()
+    segment_by: Text = "organization_id"
+    order_by: Annotated[str, Field(pattern=r"^[a-z_]+( (ASC|DESC))?$")] = "timestamp DESC"
+    retain: RetainFor = RetainFor()
+    cut_over: Literal["auto", "atomic", "write-available"] = "auto"
 
 
 class Governor(Table):

@@ -20,12 +20,16 @@ from opssight_migrate.settings import Profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What a step may use. ``drive`` carries the session's budget, events and stop signal."""
+    """What a step may use. ``drive`` carries the session's budget, events and stop signal.
+
+    ``window_s`` is for how long the operator lets a step stop everybody; None: not at all.
+    """
 
     session: Session
     profile: Profile
     drive: Drive
     emit: Emit = unheard
+    window_s: float | None = None
 
     @property
     def door(self) -> Door:
@@ -101,6 +105,11 @@ class BaseStep(ABC):
     def undo(self, ctx: StepContext) -> None:
         """Take back, idempotently, what the undoing of its revision does not take away anyhow."""
         del ctx
+
+    def stands(self, ctx: StepContext) -> bool:
+        """Tell whether there is something that ``undo`` has to take back before its revision."""
+        del ctx
+        return False
 
     def is_pending(self, ctx: StepContext) -> bool:
         """Tell whether there is something to do, asked at a revision where the step can run."""

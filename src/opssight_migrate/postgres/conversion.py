@@ -1,0 +1,114 @@
+"""From a table to a hypertable: what is in the way, which way is taken, and its taking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opssight_migrate.model.errors import LockBudgetError, StatementError
+from opssight_migrate.postgres import (
+    adoption,
+    carried,
+    catalog,
+    hypertables,
+    series_obstacles,
+    series_ways,
+    sizes,
+    timescale,
+)
+from opssight_migrate.postgres.ddl import Ddl
+from opssight_migrate.postgres.hypertables import Series
+from opssight_migrate.postgres.locks import Door, Wanted
+from opssight_migrate.postgres.series_obstacles import Hindrance
+from opssight_migrate.postgres.series_ways import Choice, CutOver, Way
+from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.timescale import Offer
+
+_QUERY_CANCELED = "57014"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What the conversion may cost others. ``window_s``: the operator's --window, or None."""
+
+    stall_s: float
+    window_s: float | None
+    cut_over: CutOver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a conversion would meet, and how it would go."""
+
+    choice: Choice
+    hindrances: tuple[Hindrance, ...]
+    rows: int
+
+    @property
+    def stops(self) -> tuple[Hindrance, ...]:
+        """What somebody has to decide on first."""
+        return tuple(one for one in self.hindrances if one.stops)
+
+
+def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outlook:
+    """Say what is in the way of a table, and which way it would go. Reads only."""
+    table = series.table
+    rows = 0
+    if catalog.relation_exists(session, table) and not catalog.table_is_empty(session, table):
+        # Statistics may not know yet of rows that are there.
+        rows = sizes.rows(session, table) or catalog.rows_exact(session, table)
+    choice = series_ways.choose(
+        offer, rows, stall_s=grants.stall_s, window_s=grants.window_s, cut_over=grants.cut_over
+    )
+    keeps_table = choice.way not in (Way.ATTACH, Way.ADOPT)
+    hindrances = series_obstacles.of(
+        session, table, series.time, keeps_table=keeps_table, compresses=offer.compresses
+    )
+    return Outlook(choice=choice, hindrances=hindrances, rows=rows)
+
+
+def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice: Choice) -> None:
+    """Make the table a hypertable the chosen way, or go on where another one died.
+
+    ``door_for`` gives a door behind which nobody may have to wait longer than so many seconds.
+
+    Raises: LockBudgetError where the rows could not be moved in the time that was granted.
+    """
+    if choice.way in (Way.ATTACH, Way.ADOPT):
+        adoption.adopt(ddl, series, choice)
+        return
+    session, table = ddl.session, series.table
+
+    def work() -> None:
+        session.execute(
+            "SELECT set_config('statement_timeout', %s, true)", (f"{choice.held_s * 1000:.0f}ms",)
+        )
+        before = carried.pieces(session, table)
+        for piece in carried.of(before, carried.INBOUND):
+            carried.let_go(session, (piece,))
+        hypertables.widen_key(session, series)
+        hypertables.make(session, series, moves_rows=not catalog.table_is_empty(session, table))
+        carried.carry(session, table, carried.of(before, carried.INBOUND))
+        adoption.prove(session, table, carried.but(before, carried.FOREIGN_KEY))
+
+    others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
+    wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+    try:
+        door_for(choice.held_s).through(wanted, work)
+    except StatementError as error:
+        if error.sqlstate != _QUERY_CANCELED:
+            raise
+        raise LockBudgetError(
+            f"the rows of {table} could not be moved within {choice.held_s:,.1f} s",
+            where=table,
+            hint="opssight-migrate migrate --window DURATION grants a longer time",
+        ) from error
+
+
+def is_whole(session: Session, table: str) -> bool:
+    """Tell whether nothing of a conversion is left: keys made and validated, nothing aside."""
+    if not timescale.is_hypertable(session, table):
+        return False
+    if hypertables.waits_aside(session, table):
+        return False
+    return not adoption.is_unfinished(session, table)

@@ -1,0 +1,70 @@
+"""Which way a table becomes a hypertable, by its rows, the extension's version and its licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from opssight_migrate.opssight import rates
+from opssight_migrate.postgres.timescale import Offer
+
+CutOver = Literal["auto", "atomic", "write-available"]
+_NOTICED_S = 0.05
+
+
+class Way(StrEnum):
+    """How. COPY moves every row under the table's strong lock; ATTACH and ADOPT move none."""
+
+    EMPTY = "empty"
+    COPY = "copy"
+    ATTACH = "attach"
+    ADOPT = "adopt"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A way, why it is taken, and for how long at the most the strong lock may be held.
+
+    ``write_available``: nobody waits for the scan that TimescaleDB makes of a table it adopts, and
+    meanwhile reads see the newer rows only.
+    """
+
+    way: Way
+    why: str
+    held_s: float
+    write_available: bool = False
+
+
+def choose(
+    offer: Offer, rows: int, *, stall_s: float, window_s: float | None, cut_over: CutOver
+) -> Choice:
+    """Choose a way for ``rows`` rows; ``window_s`` is what the operator grants, or None."""
+    if rows == 0:
+        return Choice(way=Way.EMPTY, why="it is empty", held_s=stall_s)
+    copied_s = rows / rates.COPIED_ROWS_PER_S
+    if copied_s <= stall_s / 2:
+        why = f"its rows are moved in about {copied_s * 1000:,.0f} ms, within stall_budget"
+        return Choice(way=Way.COPY, why=why, held_s=stall_s)
+    if offer.attaches or offer.adopts:
+        return _adopted(offer, rows, stall_s, cut_over)
+    needed = f"about {copied_s:,.0f} s under a lock that stops everybody"
+    if window_s is None:
+        why = f"{offer.named} cannot adopt a table: its rows would have to be moved, {needed}"
+        return Choice(way=Way.REFUSED, why=why, held_s=0.0)
+    why = f"its rows are moved within the window that you grant: {needed}"
+    return Choice(way=Way.COPY, why=why, held_s=window_s)
+
+
+def _adopted(offer: Offer, rows: int, stall_s: float, cut_over: CutOver) -> Choice:
+    scan_s = rows / rates.SCANNED_ROWS_PER_S
+    way = Way.ATTACH if offer.attaches else Way.ADOPT
+    available = cut_over == "write-available" or (cut_over == "auto" and scan_s > _NOTICED_S)
+    scan = f"TimescaleDB scans it for about {scan_s * 1000:,.0f} ms"
+    if available:
+        why = f"it becomes a chunk as it is; {scan}, for which nobody waits: reads see only rows"
+        why += " written since until that is over (time_series.cut_over)"
+    else:
+        why = f"it becomes a chunk as it is, in one transaction; {scan}, and everybody waits for it"
+    return Choice(way=way, why=why, held_s=stall_s, write_available=available)

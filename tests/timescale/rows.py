@@ -1,0 +1,59 @@
+"""Rows for the two series: gaps in the ids, NULLs, long texts, several organizations."""
+
+from __future__ import annotations
+
+from opssight_migrate.postgres import digest
+from opssight_migrate.postgres.session import Session
+
+SERIES = ("metrics", "log_entries")
+
+_ORGANIZATIONS = """
+INSERT INTO organizations (id, name, slug, timezone, currency, date_format, is_active, is_verified,
+       subscription_tier, max_users, max_projects, max_clusters, storage_limit_gb, created_at,
+       updated_at)
+SELECT g, 'Organization ' || g, 'o' || g, 'UTC', 'USD', 'Y', true, false, 'free', 1, 1, 1, 1,
+       now(), now() FROM generate_series(1, 3) AS g
+"""
+_METRICS = """
+INSERT INTO metrics (id, organization_id, "timestamp", metric_name, metric_type, source, value,
+       labels, is_interpolated, created_at, updated_at)
+SELECT g * 3, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '1 hour',
+       'metric ' || g %% 7, 'gauge', 'custom', g * 0.5,
+       CASE WHEN g %% 5 = 0 THEN NULL ELSE jsonb_build_object('ß', repeat('x', g %% 50)) END,
+       false, now(), now()
+  FROM generate_series(1, %(rows)s) AS g
+"""
+_LOGS = """
+INSERT INTO log_entries (id, organization_id, "timestamp", log_level, source, message, created_at)
+SELECT g * 2, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '30 minutes', 'info',
+       'application', CASE WHEN g = 7 THEN repeat('länge ', 30000) ELSE 'entry ' || g END, now()
+  FROM generate_series(1, %(rows)s) AS g
+"""
+_SEQUENCES = """
+SELECT setval('metrics_id_seq', %(rows)s * 3 + 5), setval('log_entries_id_seq', %(rows)s * 2 + 5)
+"""
+
+
+def fill(session: Session, rows: int) -> None:
+    """Fill both series, and what they point at."""
+    session.execute(_ORGANIZATIONS)
+    for statement in (_METRICS, _LOGS, _SEQUENCES):
+        session.execute(statement, {"rows": rows})
+
+
+def write_metric(session: Session, at: str) -> int:
+    """Write a metric as the application does, and return its id."""
+    return int(
+        session.scalar(
+            "INSERT INTO metrics (organization_id, timestamp, metric_name, metric_type, source,"
+            " value, is_interpolated, created_at, updated_at)"
+            " VALUES (1, %s, 'late', 'gauge', 'custom', 1, false, now(), now()) RETURNING id",
+            (at,),
+        )
+    )
+
+
+def digests(session: Session) -> dict[str, tuple[int, str]]:
+    """Return rows and digest of both series."""
+    found = digest.digest_database(session, digest.columns_by_table(session, SERIES))
+    return {table: (one.rows, one.value) for table, one in found.items()}
