@@ -25,7 +25,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A way, why it is taken, and for how long at the most the strong lock may be held.
+    """A way, why it is taken, and for how long the strong lock may be held, and is likely to be.
 
     ``write_available``: nobody waits for the scan that TimescaleDB makes of a table it adopts, and
     meanwhile reads see the newer rows only.
@@ -34,6 +34,7 @@ class Choice:
     way: Way
     why: str
     held_s: float
+    locked_s: float = 0.0
     write_available: bool = False
 
 
@@ -46,7 +47,7 @@ def choose(
     copied_s = rows / rates.COPIED_ROWS_PER_S
     if copied_s <= stall_s / 2:
         why = f"its rows are moved in about {copied_s * 1000:,.0f} ms, within stall_budget"
-        return Choice(way=Way.COPY, why=why, held_s=stall_s)
+        return Choice(way=Way.COPY, why=why, held_s=stall_s, locked_s=_NOTICED_S + copied_s)
     if offer.attaches or offer.adopts:
         return _adopted(offer, rows, stall_s, cut_over)
     needed = f"about {copied_s:,.0f} s under a lock that stops everybody"
@@ -54,7 +55,7 @@ def choose(
         why = f"{offer.named} cannot adopt a table: its rows would have to be moved, {needed}"
         return Choice(way=Way.REFUSED, why=why, held_s=0.0)
     why = f"its rows are moved within the window that you grant: {needed}"
-    return Choice(way=Way.COPY, why=why, held_s=window_s)
+    return Choice(way=Way.COPY, why=why, held_s=window_s, locked_s=window_s)
 
 
 def _adopted(offer: Offer, rows: int, stall_s: float, cut_over: CutOver) -> Choice:
@@ -67,4 +68,10 @@ def _adopted(offer: Offer, rows: int, stall_s: float, cut_over: CutOver) -> Choi
         why += " written since until that is over (time_series.cut_over)"
     else:
         why = f"it becomes a chunk as it is, in one transaction; {scan}, and everybody waits for it"
-    return Choice(way=way, why=why, held_s=stall_s, write_available=available)
+    return Choice(
+        way=way,
+        why=why,
+        held_s=stall_s,
+        locked_s=_NOTICED_S + (0.0 if available else scan_s),
+        write_available=available,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from opssight_migrate.model.events import Noted
-from opssight_migrate.model.plan import Blocker, Estimate, Finding, Severity, Undo
+from opssight_migrate.model.plan import Blocker, Estimate, Finding, PromisedLock, Severity, Undo
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import (
     conversion,
@@ -60,13 +60,14 @@ class SetUpTimeSeries(Step):
         if offer := _left_out(ctx):
             return Estimate(notes=(f"time series: {offer.reason}",))
         notes: list[str] = []
-        locks: list[str] = []
+        locks: list[PromisedLock] = []
         for series, outlook in self._plain(ctx, timescale.offered(ctx.session)):
             notes += [f"time series: {series.table}, {one.sentence}" for one in outlook.hindrances]
             if outlook.stops or not outlook.rows:
                 continue
             notes.append(f"time series: {series.table}: {outlook.choice.why}")
-            locks.append(f"ACCESS EXCLUSIVE {series.table}")
+            at_most_ms = round(outlook.choice.locked_s * 1000)
+            locks.append(PromisedLock(relation=series.table, at_most_ms=at_most_ms))
         return Estimate(notes=tuple(notes), locks=tuple(locks))
 
     def apply(self, ctx: StepContext) -> None:
