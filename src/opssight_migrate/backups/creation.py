@@ -34,7 +34,8 @@ _USES_TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 class Order:
     """What kind of backup is wanted. No ``recipients`` means a plain file.
 
-    ``pulse`` is called a few times a second and may raise to give the backup up.
+    ``pulse`` is called a few times a second and may raise to give the backup up. ``elsewhere`` is a
+    session on another server, to prove it there; None proves it on the server that is dumped.
     """
 
     environment: str
@@ -43,6 +44,7 @@ class Order:
     recipients: tuple[str, ...]
     manifest_key: SecretStr | None = None
     proves: bool = False
+    elsewhere: Session | None = None
     pulse: Callable[[], None] = lambda: None
 
 
@@ -75,7 +77,7 @@ def create(session: Session, order: Order, emit: Emit) -> Shelved:
             )
         )
         with ExitStack() as stack:
-            proof = stack.enter_context(_proof(session, tools)) if order.proves else None
+            proof = stack.enter_context(_proof(session, tools, order)) if order.proves else None
             file = stack.enter_context(order.shelf.writing(dump_name))
             source = Dump(
                 tools,
@@ -89,7 +91,7 @@ def create(session: Session, order: Order, emit: Emit) -> Shelved:
             tables = work.done(session, columns, started)
             if proof is not None:
                 proof.restoring.finish()
-                comparison.refuse_differences(session, proof.database, tables)
+                comparison.refuse_differences(proof.host, proof.database, tables)
     manifest = _finished(draft, order, tables, sink)
     made = order.shelf.put_manifest(manifest, name)
     emit(
@@ -169,24 +171,26 @@ class _Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
+    host: Session
     database: str
     restoring: Restoring
 
 
 @contextmanager
-def _proof(session: Session, tools: clients.Clients) -> Iterator[_Proof]:
-    major = session.server_version // 10_000
-    restorer = clients.for_restore(major, tools.major, over_tls=uses_tls(session))
-    like = properties.read_properties(session)
-    with scratch.scratch(session, like) as database:
+def _proof(session: Session, tools: clients.Clients, order: Order) -> Iterator[_Proof]:
+    host = order.elsewhere or session
+    major = host.server_version // 10_000
+    restorer = clients.for_restore(major, tools.major, over_tls=uses_tls(host))
+    like = properties.read_properties(session) if order.elsewhere is None else scratch.PLAIN
+    with scratch.scratch(host, like) as database:
         restoring = Restoring(
             restorer,
-            siblings.for_program(session, database),
+            siblings.for_program(host, database),
             server_major=major,
             as_owner=False,
         )
         try:
-            yield _Proof(database=database, restoring=restoring)
+            yield _Proof(host=host, database=database, restoring=restoring)
         finally:
             restoring.kill()
 

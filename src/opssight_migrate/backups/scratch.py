@@ -15,6 +15,20 @@ from opssight_migrate.postgres.sql import SQL, Identifier
 PREFIX = leftovers.PROOF
 """How the names of scratch databases begin; ``cleanup --artifacts`` lists those left behind."""
 
+PLAIN = DatabaseProperties(
+    owner="",
+    encoding="UTF8",
+    collate="C",
+    ctype="C",
+    provider="c",
+    locale=None,
+    comment=None,
+    connection_limit=-1,
+    grants=None,
+    settings=(),
+)
+"""What a database on another server is made like, where rows are compared and nothing is sorted."""
+
 _APPLICATION = "opssight-migrate/proof"
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 _LEFT_BEHIND = """

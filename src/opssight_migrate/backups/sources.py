@@ -20,6 +20,7 @@ from opssight_migrate.model.errors import (
     ClientToolError,
     DamagedBackupError,
     ForeignBackupError,
+    PrivilegeError,
 )
 from opssight_migrate.model.plan import DatabaseFacts
 from opssight_migrate.postgres import clients, siblings
@@ -57,8 +58,10 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def restore(self, live: Session, database: str) -> None:
-        """Restore into the empty ``database`` on the server of ``live``.
+    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
+        """Restore into the empty ``database`` on the server of ``session``.
+
+        ``as_owner``: false leaves owners and grants out, whose roles are not there.
 
         Raises: BackupError and what ``check`` raises.
         """
@@ -123,8 +126,9 @@ class _OwnBackup(Source):
             self._opened_with = self._identities(self.backup)
             verification.check_seal(self.backup, self._opened_with)
 
-    def restore(self, live: Session, database: str) -> None:
-        verification.restore_into(self.backup, self._opened_with, live, database, as_owner=True)
+    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
+        keys = self._opened_with
+        verification.restore_into(self.backup, keys, session, database, as_owner=as_owner)
 
 
 class _Archive(Source):
@@ -150,13 +154,13 @@ class _Archive(Source):
                 hint="opssight-migrate backup list",
             )
 
-    def restore(self, live: Session, database: str) -> None:
+    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
         assert self._tools is not None
         restoring = Restoring(
             self._tools,
-            siblings.for_program(live, database),
-            server_major=live.server_version // 10_000,
-            as_owner=True,
+            siblings.for_program(session, database),
+            server_major=session.server_version // 10_000,
+            as_owner=as_owner,
             archive=self.path,
         )
         try:
@@ -170,10 +174,12 @@ class _Script(Source):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._database = ""
         self.sentence = f"plain SQL, {path.name}; without a manifest: nobody knows what went in"
 
     def check(self, live: Session, facts: DatabaseFacts, profile: Profile) -> None:
         del profile
+        self._database = facts.name
         self._tools(live)
         with self.path.open("rb") as file:
             file.seek(max(self.path.stat().st_size - _LAST_BYTES, 0))
@@ -187,11 +193,17 @@ class _Script(Source):
             for _ in sql_script.safe_lines(file, facts.name):
                 pass
 
-    def restore(self, live: Session, database: str) -> None:
-        connection = siblings.for_program(live, database)
+    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
+        if not as_owner:
+            raise PrivilegeError(
+                "plain SQL names owners and grants, and needs a database of its own here",
+                where=str(self.path),
+                hint="give the role CREATEDB, or dump with pg_dump -Fc",
+            )
+        connection = siblings.for_program(session, database)
         with self.path.open("rb") as file:
-            lines = sql_script.safe_lines(file, live.connection.info.dbname)
-            psql.run(self._tools(live), connection, lines)
+            lines = sql_script.safe_lines(file, self._database)
+            psql.run(self._tools(session), connection, lines)
 
     @staticmethod
     def _tools(live: Session) -> Clients:

@@ -64,14 +64,14 @@ def rollback(
     with draft.recording(), wiring.reachable(profile, tell) as opened:
         session = opened("opssight-migrate/rollback")
         try:
-            work = _Rollback(settings, profile, request, opened, session, draft, tell)
+            work = SchemaRollback(settings, profile, request, opened, session, draft, tell)
             work.go(confirm, safety_backup)
         finally:
             session.close()
     return draft.report()
 
 
-class _Rollback:
+class SchemaRollback:
     """One run of the verb, from the look to the end of its journal row."""
 
     def __init__(
@@ -120,7 +120,9 @@ class _Rollback:
         if safety_backup is not None:
             safety_backup(self.session, back.plan)
         with self.stop.listening():
-            self._carry_out(back)
+            archive = self.carry_out(back)
+        rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
+        self._say_what_next(archive)
 
     def _looked(self) -> Retreat:
         ctx = wiring.looking(self.session, self.profile, self.emit)
@@ -140,7 +142,8 @@ class _Rollback:
         undertaking.refuse_unpublished(target)
         return target
 
-    def _carry_out(self, back: Retreat) -> None:
+    def carry_out(self, back: Retreat) -> str:
+        """Undo what the plan says, with a run of its own in the journal; return the archive."""
         plan = back.plan
         with self.session.writing():
             journal.install(self.session)
@@ -177,8 +180,7 @@ class _Rollback:
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
-        rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
-        self._say_what_next(unwinder.archive)
+        return unwinder.archive
 
     def _say_what_next(self, archive: str) -> None:
         self.draft.next.append(

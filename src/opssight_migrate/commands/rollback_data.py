@@ -10,6 +10,7 @@ from opssight_migrate.backups import comparison, scratch, sources, unreturned
 from opssight_migrate.backups.sources import Source
 from opssight_migrate.commands import (
     identities,
+    in_place,
     operators,
     restore_plan,
     safety,
@@ -84,8 +85,12 @@ def rollback_data(
         draft.hear(event)
         emit(event)
 
-    with draft.recording(), wiring.connected(profile, "rollback", tell) as live:
-        _Restore(settings, profile, request, live, draft, tell).go(confirm)
+    with draft.recording(), wiring.reachable(profile, tell) as opened:
+        live = opened("opssight-migrate/rollback")
+        try:
+            _Restore(settings, profile, request, opened, live, draft, tell).go(confirm)
+        finally:
+            live.close()
     return draft.report()
 
 
@@ -94,34 +99,32 @@ class _Restore:
     settings: Settings
     profile: Profile
     request: RestoreRequest
+    opened: Callable[[str], Session]
     live: Session
     draft: Draft
     emit: Emit
     is_copy: bool = field(default=False, init=False)
 
     def go(self, confirm: Confirm) -> None:
-        """Look, restore beside, compare, ask, and swap."""
+        """Look, restore beside, compare, ask, and swap; or replace the rows where they stand."""
         if not self.request.dry_run:
             operators.refuse_stranger(self.live, self.profile, "rollback")
             exclusive.take(self.live)
             exclusive.end_orphans(self.live)
         source, plan = self._looked()
         like = properties.read_properties(self.live)
+        if self.is_in_place:
+            with in_place.server() as other, scratch.scratch(other, scratch.PLAIN) as new:
+                self._in_place(confirm, plan, source, other, new)
+            return
         with scratch.scratch(self.live, like, owner=like.owner) as new:
-            self._note(f"restoring {source.path.name} beside {plan.database.name}, as {new}")
-            source.restore(self.live, new)
-            restored = siblings.sibling(self.live, new, _APPLICATION)
+            restored = self._restored(source, self.live, new)
             try:
-                plan, back, moment = self._planned(plan, source, restored)
+                plan, back, moment = self._planned(plan, source, self.live, restored)
             finally:
                 restored.close()
-            self.emit(PlanMade(plan=plan))
-            self._refuse(plan)
-            if self.request.dry_run:
-                self.draft.status = "pending"
-                self._next(self.request.again, "carry out this plan")
+            if not self._is_agreed(plan, confirm):
                 return
-            confirm(plan, self.is_copy)
             if self.request.into is not None:
                 swap.rename(self.live, new, self.request.into)
                 self._next("status", f"{plan.database.name} itself is as it was")
@@ -139,6 +142,57 @@ class _Restore:
             )
             work.go(new, moment, terminates=self.request.terminates)
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether our role may make no database, and so rows are replaced where they stand."""
+        return self.request.into is None and not scratch.is_possible(self.live)
+
+    def _in_place(
+        self, confirm: Confirm, plan: Plan, source: Source, other: Session, new: str
+    ) -> None:
+        restored = self._restored(source, other, new)
+        try:
+            plan, onward, _ = self._planned(plan, source, other, restored)
+            ctx = wiring.looking(self.live, self.profile, self.emit)
+            back = retreat(ctx, catalog.current_revision(restored) or "")
+            plan = restore_plan.in_place(plan, back, onward, self.live, restored)
+            plan = in_place.with_backup(plan, self.profile)
+            if not self._is_agreed(plan, confirm):
+                return
+            work = in_place.InPlace(
+                settings=self.settings,
+                profile=self.profile,
+                plan=plan,
+                source=source,
+                live=self.live,
+                elsewhere=other,
+                opened=self.opened,
+                draft=self.draft,
+                emit=self.emit,
+                argv_hint=self.request.argv_hint,
+            )
+            work.go(restored, back, self.request.to_revision)
+        finally:
+            restored.close()
+
+    def _restored(self, source: Source, host: Session, new: str) -> Session:
+        """Restore into a scratch database, and return a session on it."""
+        where = "beside the live database" if host is self.live else "on the embedded server"
+        self._note(f"restoring {source.path.name} {where}, as {new}")
+        source.restore(host, new, as_owner=host is self.live)
+        return siblings.sibling(host, new, _APPLICATION)
+
+    def _is_agreed(self, plan: Plan, confirm: Confirm) -> bool:
+        """Show the plan and ask; false where it was a dry run."""
+        self.emit(PlanMade(plan=plan))
+        self._refuse(plan)
+        if self.request.dry_run:
+            self.draft.status = "pending"
+            self._next(self.request.again, "carry out this plan")
+            return False
+        confirm(plan, self.is_copy)
+        return True
+
     def _looked(self) -> tuple[Source, Plan]:
         """Look at everything that can be looked at before a byte is restored."""
         with self.live.reading():
@@ -153,6 +207,8 @@ class _Restore:
         )
         source.check(self.live, facts, self.profile)
         blockers: list[Blocker] = []
+        if self.is_in_place:
+            return source, plan
         if self.request.into is None:
             # A dry run may be looked at while everybody works.
             may_stay = self.request.terminates or self.request.dry_run
@@ -174,7 +230,7 @@ class _Restore:
         return source, plan
 
     def _planned(
-        self, plan: Plan, source: Source, restored: Session
+        self, plan: Plan, source: Source, host: Session, restored: Session
     ) -> tuple[Plan, Retreat | None, Moment]:
         """Return the whole plan, the way on from the backup's revision, and this very moment."""
         with restored.reading():
@@ -192,34 +248,39 @@ class _Restore:
         if blockers:
             self.emit(PlanMade(plan=replace(plan, blockers=tuple(blockers))))
             self._refuse(replace(plan, blockers=tuple(blockers)))
-        compared = self._compared(source, restored)
+        compared = self._compared(source, host, restored)
         drifted = _drifted(restored, then, catalogue)
         losses, moment = self._ledger(restored)
         back = self._way_on(restored) if self.request.to_revision else None
         into = self.request.into
-        step = restore_plan.last_step(source, plan.database, sum(moment.rows.values()), into)
+        rows = sum(moment.rows.values())
+        step = restore_plan.last_step(source, plan.database, rows, into)
+        announced = restore_plan.announced(source, plan.database, compared, into)
+        if host is not self.live:
+            step = restore_plan.refilling(source, rows)
+            announced = restore_plan.announced_in_place(source, compared, step)
         plan = replace(
             plan,
             revision_to=(back.plan.revision_to if back else then) or "an empty database",
             steps=(*(back.plan.steps if back else ()), step),
             announcements=(
                 *plan.announcements,
-                *restore_plan.announced(source, plan.database, compared, into),
+                *announced,
                 *drifted,
             ),
             losses=(*losses, *(back.plan.losses if back else ())),
             blockers=back.plan.blockers if back else (),
         )
-        if into is None:
+        if into is None and host is self.live:
             plan = safety.planned(plan, self.profile, self.live)
         return plan, back, moment
 
-    def _compared(self, source: Source, restored: Session) -> str:
+    def _compared(self, source: Source, host: Session, restored: Session) -> str:
         """Compare what came out with what went in, where somebody wrote that down."""
         name = restored.connection.info.dbname
         is_known = source.tables is not None
         if source.tables is not None:
-            comparison.refuse_differences(self.live, name, source.tables)
+            comparison.refuse_differences(host, name, source.tables)
             rows = sum(one.rows for one in source.tables.values())
             said = f"{len(source.tables)} tables, {rows:,} rows: as the manifest says"
         else:
@@ -234,7 +295,7 @@ class _Restore:
                 reason=None if is_known else "no manifest",
             )
         )
-        return f"restored beside as {name} and compared: {said}"
+        return f"restored as {name} and compared: {said}"
 
     def _ledger(self, restored: Session) -> tuple[tuple[Loss, ...], Moment]:
         with self.live.reading(), restored.reading():

@@ -45,5 +45,11 @@ SWAPPED_S = 0.3
 COUNTED_ROWS_PER_S = 5_000_000
 """Rows a second that are looked at for what was written since a snapshot, by xmin."""
 
+REFILLED_ROWS_PER_S = 40_000
+"""Rows a second that are copied into a table with its indexes, and looked at by its keys."""
+
+REFILLED_ROW_WAL_BYTES = 600
+"""Bytes of WAL for one such row with its index entries."""
+
 SPREAD = 3.0
 """How much longer the slow tenth takes than the usual run, without any history."""

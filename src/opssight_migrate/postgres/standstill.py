@@ -11,12 +11,14 @@ from opssight_migrate.postgres.failures import LockNotAvailableError
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier, Literal
 
-# Tables of extensions are not the application's. A parent is locked and read with its children.
+# Tables of extensions, archives and the stamp are not the application's to write. A parent is
+# locked and read with its children.
 _TABLES = """
 SELECT n.nspname::text, c.relname::text
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema$|_timescaledb)'
-   AND n.nspname <> %s
+   AND n.nspname <> %s AND NOT starts_with(n.nspname, 'opssight_archive_')
+   AND (n.nspname, c.relname) <> ('public', 'alembic_version')
    AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass
                       AND d.objid = c.oid AND d.deptype = 'e')
@@ -106,7 +108,7 @@ def written_since(session: Session, then: Moment) -> tuple[Written, ...]:
         query = _SINCE.format(table=table, then=Literal(then.snapshot))
         rows, new = session.rows(query)[0]
         before = then.rows.get((schema, name), 0)
-        gone = before - (rows - new)
+        gone = max(before - (rows - new), 0)  # an archive has rows that stood elsewhere then
         if new or gone:
             found.append(
                 Written(
