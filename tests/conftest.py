@@ -30,6 +30,10 @@ from opssight_migrate.settings import Settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# How much of the sample's quarter of a million rows the templates hold.
+_SCALE = float(os.environ.get("OPSSIGHT_TEST_SCALE", "0.01"))
+
+
 class NewDatabase(Protocol):
     """Create an empty database, or a copy of ``template``, and return its conninfo."""
 
@@ -126,7 +130,8 @@ def opened() -> Iterator[Callable[[str], Session]]:
 def template_at(server: Cluster) -> TemplateAt:
     """Name a template database at a revision, made on first use by the real chain.
 
-    ``filled``: with the sample, a hundredth of its size. The data steps have run in none of them.
+    ``filled``: with the sample, a hundredth of its size (OPSSIGHT_TEST_SCALE: of another). The data
+    steps have run in none of them.
     """
 
     @cache
@@ -143,7 +148,7 @@ def template_at(server: Cluster) -> TemplateAt:
             session.prepare()
             chain.upgrade(chain.Drive(session=session), revision)
             if revision == START and filled:
-                sample_database.load(session, sample.USUAL.scaled(0.01))
+                sample_database.load(session, sample.USUAL.scaled(_SCALE))
         return name
 
     return template

@@ -9,7 +9,7 @@ from tests.conftest import DatabaseAt
 
 from opssight_migrate.checks.journal_is_unbroken import JournalIsUnbroken
 from opssight_migrate.opssight.revisions import START
-from opssight_migrate.postgres import leftovers
+from opssight_migrate.postgres import audit_chain, leftovers
 from opssight_migrate.postgres.session import Session
 
 
@@ -53,3 +53,34 @@ def test_without_a_journal_there_is_nothing_to_ask(
 ) -> None:
     skipped = outcome(JournalIsUnbroken(), opened(database_at(START, False))).skipped
     assert skipped == "there is no journal with a chain"
+
+
+def test_the_last_rows_are_missed_by_the_run_that_wrote_them(migrated: Session) -> None:
+    run_id = migrated.scalar("SELECT id FROM opssight_migrate.runs")
+    last = "(SELECT max(id) FROM opssight_migrate.audit_rows)"
+    migrated.execute(f"DELETE FROM opssight_migrate.audit_rows WHERE id = {last}")
+
+    (found,) = failures(JournalIsUnbroken(), migrated)
+
+    message = f"the last rows of run {run_id} were removed, or computed anew"
+    assert (found.message, found.keys) == (message, (run_id,))
+
+
+def test_a_chain_that_somebody_computed_anew_does_not_end_as_the_run_did(migrated: Session) -> None:
+    migrated.execute("UPDATE opssight_migrate.audit_rows SET description = 'x' WHERE id = 2")
+    for (audit_id,) in migrated.rows(
+        "SELECT audit_id FROM opssight_migrate.audit_rows WHERE id >= 2 ORDER BY id"
+    ):
+        audit_chain.link(migrated, audit_id)
+
+    (found,) = failures(JournalIsUnbroken(), migrated)
+
+    assert found.message.endswith("were removed, or computed anew")
+
+
+def test_a_journal_from_before_the_runs_remembered_their_last_link_is_no_fault(
+    migrated: Session,
+) -> None:
+    migrated.execute("ALTER TABLE opssight_migrate.runs DROP COLUMN last_link")
+
+    assert failures(JournalIsUnbroken(), migrated) == []

@@ -12,6 +12,7 @@ from opssight_migrate.checks.every_row_has_an_organization import EveryRowHasAnO
 from opssight_migrate.checks.foreign_keys_are_enforced import ForeignKeysAreEnforced
 from opssight_migrate.checks.journal_is_unbroken import JournalIsUnbroken
 from opssight_migrate.checks.json_texts_parse import JsonTextsParse
+from opssight_migrate.checks.labels_are_published import LabelsArePublished
 from opssight_migrate.checks.owners_and_grants_are_alike import OwnersAndGrantsAreAlike
 from opssight_migrate.checks.permissions_are_kept import PermissionsAreKept
 from opssight_migrate.checks.platform_answers import PlatformAnswers
@@ -51,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     PermissionsAreKept(),
     SomebodyAdministers(),
     SystemNamesAreUnique(),
+    LabelsArePublished(),
     TimeSeriesAreHypertables(),
     SeriesPoliciesAreAsConfigured(),
     TimeBucketsAnswer(),

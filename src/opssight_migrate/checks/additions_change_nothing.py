@@ -41,4 +41,10 @@ class AdditionsChangeNothing(Check):
                 )
 
     def _finding(self, message: str, where: str) -> Finding:
-        return Finding(check_id=self.id, severity=Severity.FAIL, message=message, where=where)
+        return Finding(
+            check_id=self.id,
+            severity=Severity.FAIL,
+            message=message,
+            where=where,
+            hint="take it away, or talk to whoever added it: opssight-migrate status lists more",
+        )

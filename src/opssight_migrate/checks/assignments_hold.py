@@ -24,9 +24,35 @@ SELECT count(*), (array_agg(u.id::text ORDER BY u.id))[1:5]
                     WHERE o.user_id = u.id AND o.is_active
                       AND (o.expires_at IS NULL OR o.expires_at > now() AT TIME ZONE 'UTC'))
 """
-_QUESTIONS: tuple[tuple[LiteralString, str], ...] = (
-    (_TWICE, "users have more than one assignment in an organization"),
-    (_NOT_HOLDING, "active users have only assignments that are inactive or expired"),
+# Beside one that holds, a lapsed assignment elsewhere is somebody's decision.
+_LAPSED = """
+SELECT count(*), (array_agg(r.user_id::text ORDER BY r.user_id))[1:5]
+  FROM user_roles AS r
+  JOIN users AS u ON u.id = r.user_id AND u.is_active
+ WHERE NOT (r.is_active AND (r.expires_at IS NULL OR r.expires_at > now() AT TIME ZONE 'UTC'))
+   AND EXISTS (SELECT FROM user_roles AS o
+                WHERE o.user_id = u.id AND o.is_active
+                  AND (o.expires_at IS NULL OR o.expires_at > now() AT TIME ZONE 'UTC'))
+"""
+_QUESTIONS: tuple[tuple[LiteralString, str, Severity, str | None], ...] = (
+    (
+        _TWICE,
+        "users have more than one assignment in an organization",
+        Severity.FAIL,
+        "delete all but one: SELECT * FROM user_roles WHERE user_id = <id>;",
+    ),
+    (
+        _NOT_HOLDING,
+        "active users have only assignments that are inactive or expired",
+        Severity.FAIL,
+        "renew one: UPDATE user_roles SET is_active = true, expires_at = NULL WHERE id = <id>;",
+    ),
+    (
+        _LAPSED,
+        "assignments of active users are inactive or expired, beside one that holds",
+        Severity.NOTE,
+        None,
+    ),
 )
 
 
@@ -39,15 +65,16 @@ class AssignmentsHold(Check):
     needs = revisions.RBAC
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
-        """Count doubles, and users whose assignments have all lapsed."""
-        for query, message in _QUESTIONS:
+        """Count doubles, users whose assignments have all lapsed, and the other lapsed ones."""
+        for query, message, severity, hint in _QUESTIONS:
             rows, keys = ctx.session.rows(query)[0]
             if rows:
                 yield Finding(
                     check_id=self.id,
-                    severity=Severity.FAIL,
+                    severity=severity,
                     message=message,
                     where="user_roles",
                     rows=int(rows),
                     keys=tuple(keys),
+                    hint=hint,
                 )

@@ -46,4 +46,5 @@ class AuditLogTakesRows(Check):
                 severity=Severity.FAIL,
                 message=f"audit_logs refuses a row: {error.message}",
                 where="audit_logs",
+                hint="opssight-migrate verify -t schema",
             )

@@ -30,7 +30,7 @@ class CatalogueIsGolden(Check):
                 severity=Severity.FAIL,
                 message=difference.sentence,
                 where=difference.where,
-                hint=difference.mending,
+                hint=difference.mending or "opssight-migrate status",
                 sql=difference.mending,
             )
         for name in standing.additional(current, actual):

@@ -32,7 +32,7 @@ class ForeignKeysAreEnforced(Check):
                     message=f"{difference.name} is {'missing' if gone else 'not as it should be'}"
                     + (f": {difference.part} is {difference.found}" if difference.part else ""),
                     where=difference.where,
-                    hint=difference.mending,
+                    hint=difference.mending or "opssight-migrate status",
                     sql=difference.mending,
                 )
         off = orphans.disabled(ctx.session)

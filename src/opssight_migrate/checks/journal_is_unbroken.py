@@ -11,7 +11,7 @@ from opssight_migrate.postgres import audit_chain
 
 
 class JournalIsUnbroken(Check):
-    """Each row holds its digest, and the digest of all before it."""
+    """Each row holds its digest, and the digest of all before it; each run its last one."""
 
     id = "journal-is-unbroken"
     title = "No audit row of the journal was edited or removed"
@@ -23,18 +23,25 @@ class JournalIsUnbroken(Check):
         return None if audit_chain.is_kept(ctx.session) else "there is no journal with a chain"
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
-        """Compute the chain again."""
+        """Compute the chain again, and look whether each run's last link is still in it."""
         for one in audit_chain.broken(ctx.session):
             message = (
                 f"row {one.number} was edited"
                 if one.was == "edited"
                 else f"rows between {one.after} and {one.number} were removed"
             )
-            yield Finding(
-                check_id=self.id,
-                severity=Severity.FAIL,
-                message=message,
-                where="opssight_migrate.audit_rows",
-                rows=1,
-                keys=(one.audit_id,),
-            )
+            yield self._finding(message, one.audit_id)
+        for run_id in audit_chain.torn(ctx.session):
+            message = f"the last rows of run {run_id} were removed, or computed anew"
+            yield self._finding(message, run_id)
+
+    def _finding(self, message: str, key: str) -> Finding:
+        return Finding(
+            check_id=self.id,
+            severity=Severity.FAIL,
+            message=message,
+            where="opssight_migrate.audit_rows",
+            rows=1,
+            keys=(key,),
+            hint="opssight-migrate history tells the runs; audit_logs and a backup the old rows",
+        )

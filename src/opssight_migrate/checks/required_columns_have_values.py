@@ -47,4 +47,5 @@ class RequiredColumnsHaveValues(Check):
                         where=f"{table}.{column['name']}",
                         rows=int(rows),
                         keys=tuple(keys),
+                        hint="fill them, or restore them from a backup; then SET NOT NULL again",
                     )

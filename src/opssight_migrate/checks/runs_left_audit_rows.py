@@ -68,4 +68,5 @@ class RunsLeftAuditRows(Check):
                     where="audit_logs",
                     rows=int(rows),
                     keys=tuple(keys),
+                    hint="opssight-migrate history tells the runs; ask who may write to audit_logs",
                 )

@@ -50,4 +50,5 @@ class SystemNamesAreUnique(Check):
                     where=table,
                     rows=int(rows),
                     keys=tuple(keys),
+                    hint=f"give all but one an organization, or merge them: see {table}",
                 )

@@ -40,6 +40,7 @@ class TenantsDoNotMix(Check):
                     where=where,
                     rows=across.rows,
                     keys=across.keys,
+                    hint="move the row or what it points at; SELECT it by these keys first",
                 )
             if belonging.unknown:
                 yield Finding(

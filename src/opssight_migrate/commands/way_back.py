@@ -84,16 +84,17 @@ class WayBack:
         return plan
 
     def _fill(self, session: Session, host: Session, database: str) -> str:
-        if self.backup is not None:
-            verification.restore_into(self.backup, self.identities, host, database, as_owner=False)
-            comparison.refuse_differences(host, database, self.backup.manifest.tables)
-            return f"all rows of {self.backup.path.name}"
         target = siblings.sibling(host, database, _APPLICATION)
         try:
-            rows = structure.copy_with_sample(session, target, most_rows=_MOST_ROWS)
+            structure.hurry(target)
+            if self.backup is None:
+                rows = structure.copy_with_sample(session, target, most_rows=_MOST_ROWS)
+                return f"{rows:,} sampled rows"
         finally:
             target.close()
-        return f"{rows:,} sampled rows"
+        verification.restore_into(self.backup, self.identities, host, database, as_owner=False)
+        comparison.refuse_differences(host, database, self.backup.manifest.tables)
+        return f"all rows of {self.backup.path.name}"
 
     def _there_and_back(
         self, host: Session, database: str, plan: Plan, check_id: str

@@ -11,6 +11,7 @@ from opssight_migrate.postgres.session import Session
 SCHEMA = """
 ALTER TABLE opssight_migrate.audit_rows
     ADD COLUMN IF NOT EXISTS digest text, ADD COLUMN IF NOT EXISTS chain text;
+ALTER TABLE opssight_migrate.runs ADD COLUMN IF NOT EXISTS last_link text;
 CREATE TABLE IF NOT EXISTS opssight_migrate.audit_forgotten (
     id bigint PRIMARY KEY,
     audit_id uuid NOT NULL,
@@ -22,6 +23,26 @@ CREATE TABLE IF NOT EXISTS opssight_migrate.audit_forgotten (
 _FORGOTTEN = """
 INSERT INTO opssight_migrate.audit_forgotten (id, audit_id, digest, chain)
 SELECT id, audit_id, digest, chain FROM opssight_migrate.audit_rows WHERE run_id = %s
+"""
+# A chain that lost its end still holds; so a run remembers the last link there was when it ended.
+_RUN_ENDED = """
+UPDATE opssight_migrate.runs
+   SET status = %(status)s, error = %(error)s, finished_at = clock_timestamp(),
+       last_link = (SELECT chain FROM opssight_migrate.audit_rows ORDER BY id DESC LIMIT 1)
+ WHERE id = %(run)s
+"""
+_TORN = """
+SELECT r.id FROM opssight_migrate.runs AS r
+ WHERE r.last_link IS NOT NULL
+   AND r.last_link NOT IN (SELECT chain FROM opssight_migrate.audit_rows WHERE chain IS NOT NULL
+                           UNION ALL
+                           SELECT chain FROM opssight_migrate.audit_forgotten
+                            WHERE chain IS NOT NULL)
+ ORDER BY r.epoch
+"""
+_REMEMBERS = """
+SELECT EXISTS (SELECT FROM pg_attribute
+                WHERE attrelid = to_regclass('opssight_migrate.runs') AND attname = 'last_link')
 """
 # The time as a number, so that no session's time zone is part of it.
 _DIGEST = sql.SQL("""
@@ -90,6 +111,18 @@ def link(session: Session, audit_id: object) -> None:
 def forget(session: Session, run_id: str) -> None:
     """Keep the links of a run's rows, which are about to be taken out; same transaction."""
     session.execute(_FORGOTTEN, (run_id,))
+
+
+def end_run(session: Session, run_id: str, status: str, error: str | None) -> None:
+    """Write how a run ended, and which link is the last at that moment."""
+    session.execute(_RUN_ENDED, {"status": status, "error": error, "run": run_id})
+
+
+def torn(session: Session) -> list[str]:
+    """Return the runs whose last link is in the chain no more; none where none was remembered."""
+    if not session.scalar(_REMEMBERS):
+        return []
+    return [run_id for (run_id,) in session.rows(_TORN)]
 
 
 def is_kept(session: Session) -> bool:

@@ -131,11 +131,6 @@ VALUES (%(id)s, %(lineage)s, %(epoch)s, %(command)s, %(environment)s, current_us
         %(host)s, %(pid)s, %(tool_version)s, %(server_version)s, %(settings_digest)s,
         %(plan_digest)s, %(revision_from)s, %(revision_to)s)
 """
-_RUN_ENDED = """
-UPDATE opssight_migrate.runs
-   SET status = %(status)s, error = %(error)s, finished_at = clock_timestamp()
- WHERE id = %(run)s
-"""
 _STEP_STARTED = """
 INSERT INTO opssight_migrate.steps (run_id, step_id, kind, forecast_ms)
 VALUES (%s, %s, %s, %s)
@@ -389,7 +384,7 @@ class Journal:
 
     def end(self, status: str, error: str | None = None) -> None:
         """Write how the run ended."""
-        self.session.execute(_RUN_ENDED, {"status": status, "error": error, "run": self.run_id})
+        audit_chain.end_run(self.session, self.run_id, status, error)
 
 
 def _os_user() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opssight_migrate.postgres.session import Session
 
 # Each answers (what it is called, where, what it does).
-_ALTERING = """
+_ALTERING = r"""
 WITH ours AS (
     SELECT c.oid, c.relname, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity
       FROM pg_class AS c
@@ -36,6 +36,13 @@ SELECT 'unique index ' || quote_ident(i.relname), o.relname || '.' || i.relname,
                     WHERE p.indrelid = o.oid AND p.indisprimary
                       AND string_to_array(p.indkey::text, ' ')
                           <@ string_to_array(x.indkey::text, ' '))
+UNION ALL
+SELECT CASE k.contype WHEN 'c' THEN 'check' ELSE 'exclusion' END || ' constraint '
+       || quote_ident(k.conname), o.relname || '.' || k.conname,
+       'refuses rows that OpsSight allows'
+  FROM ours AS o JOIN pg_constraint AS k ON k.conrelid = o.oid AND k.contype IN ('c', 'x')
+ -- OpsSight has none of its own; that a column is filled is no news where it has to be.
+ WHERE pg_get_constraintdef(k.oid) !~ '^CHECK \(\(\w+ IS NOT NULL\)\)'
 UNION ALL
 SELECT 'column ' || quote_ident(a.attname), o.relname || '.' || a.attname,
        'is NOT NULL without a default, so that no row of OpsSight''s fits in'
