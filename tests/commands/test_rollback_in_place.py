@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -31,7 +33,7 @@ _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
 _SEQUENCES = """
 SELECT sequencename::text, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1
 """
-_OWNED = """
+OWNED = """
 DO $$ DECLARE one record; BEGIN
   FOR one IN SELECT format('ALTER TABLE public.%I OWNER TO ', relname) AS what FROM pg_class
               WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
@@ -45,13 +47,9 @@ END $$
 
 @pytest.fixture
 def embedded_server(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Cluster]:
     """A server of the product's own, in a folder of the test."""
-    import shutil
-    import tempfile
-
-    del tmp_path_factory
     home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
     cluster = Cluster(home, wheel_bin_dir(), durable=False)
     monkeypatch.setattr(embedded, "default_cluster", lambda: cluster)
@@ -71,9 +69,11 @@ def settings(
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(quoted))
         connection.execute("SELECT set_config('test.owner', %s, false)", (role,))
-        connection.execute(_OWNED)
-        for what in ("DATABASE {} OWNER TO {}", "SCHEMA public OWNER TO {1}"):
-            connection.execute(sql.SQL("ALTER " + what).format(sql.Identifier(str(name)), quoted))
+        connection.execute(OWNED)
+        connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(quoted))
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(str(name)), quoted)
+        )
     (tmp_path / "identity.txt").write_text(KEY.text)
     keys = {
         "url": psycopg.conninfo.make_conninfo(conninfo, user=role),

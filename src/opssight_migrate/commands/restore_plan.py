@@ -127,6 +127,7 @@ def announced_in_place(source: Source, compared: str, step: PlannedStep) -> tupl
         compared,
         "this role may make no database: rows are replaced where they stand. Everybody waits then,"
         f" readers too, for about {usual:,.1f} s, at worst {worst:,.1f} s",
+        "grants, comments and what you added stay as they are now",
         "the rows of now are in the safety backup only; what is written after that backup began"
         " stops the run",
     )
