@@ -16,18 +16,20 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from tests.backups.conftest import Key, Make
 
-from opssight_migrate.backups import comparison, dump, scratch, seal, verification
+from opssight_migrate.backups import comparison, dump, room, scratch, seal, verification
 from opssight_migrate.backups.shelf import Shelf, Shelved, taken
 from opssight_migrate.model.errors import (
     BackupError,
     ClientToolError,
     ConfigError,
+    ExitCode,
     ManifestError,
+    NoRoomError,
     NotProvenError,
     PrivilegeError,
 )
 from opssight_migrate.model.events import BackupMade, BackupStarted, Event
-from opssight_migrate.postgres import clients, connect, properties, siblings
+from opssight_migrate.postgres import clients, connect, properties, siblings, sizes
 from opssight_migrate.postgres.clients import Clients
 from opssight_migrate.postgres.session import Session
 
@@ -58,7 +60,7 @@ def test_a_backup_is_sealed_described_and_only_its_owner_can_read_it(
     content = made.path.read_bytes()
     assert content.startswith(b"age-encryption.org/v1")
     assert b"PGDMP" not in content
-    file = made.manifest.file
+    [file] = made.manifest.parts
     assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert made.manifest.revision == "d8b40ecdc203"
     assert made.manifest.rows > 2_000
@@ -225,10 +227,10 @@ def test_a_full_disk_is_an_error_also_at_the_last_byte(
 ) -> None:
     size = make(populated).path.stat().st_size
     before = files(shelf)
-    for room in (0, size // 2, size - 500):
+    for free in (0, size // 2, size - 500):
 
         class Small(seal.Counted):
-            left = room
+            left = free
 
             def write(self, data: bytes) -> int:
                 self.left -= len(data)
@@ -251,6 +253,28 @@ def test_a_shelf_that_cannot_be_written_is_named(
 
     with pytest.raises(BackupError, match="no backup can be written in"):
         make(populated, shelf=Shelf(tmp_path / "file"))
+
+
+def test_a_shelf_without_room_is_refused_before_anything(
+    populated: Session, make: Make, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = sizes.stored_bytes(populated)
+    monkeypatch.setattr(room, "free_bytes", lambda _: stored // 3)
+
+    with pytest.raises(NoRoomError, match="a backup needs about") as refused:
+        make(populated)
+
+    assert refused.value.exit_code is ExitCode.REFUSED
+    assert not shelf.directory.exists()
+    # What a backup takes is known once there is one.
+    monkeypatch.setattr(room, "free_bytes", lambda _: stored)
+    first = make(populated).manifest
+    assert first.table_bytes == stored
+    monkeypatch.setattr(room, "free_bytes", lambda _: int(first.bytes * 1.2))
+    make(populated)
+    monkeypatch.setattr(room, "free_bytes", lambda _: first.bytes)
+    with pytest.raises(NoRoomError):
+        make(populated)
 
 
 def test_a_recipient_that_is_no_key_is_refused_before_anything(
@@ -280,7 +304,6 @@ def test_the_hmac_tells_a_manifest_that_somebody_else_wrote(populated: Session, 
     assert verification.check_file(made, secret)
     assert not verification.check_file(made, None)
     forged = Shelved(
-        path=made.path,
         manifest_path=made.manifest_path,
         manifest=made.manifest.model_copy(update={"revision": "80bd6a3c3fa1"}),
         manifest_sha256=made.manifest_sha256,

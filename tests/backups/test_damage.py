@@ -74,8 +74,9 @@ def test_the_seal_finds_what_a_forged_manifest_hides(
         content = damage(whole)
         made.path.write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        file = made.manifest.file.model_copy(update={"bytes": len(content), "sha256": digest})
-        forged = replace(made, manifest=made.manifest.model_copy(update={"file": file}))
+        [part] = made.manifest.parts
+        part = part.model_copy(update={"bytes": len(content), "sha256": digest})
+        forged = replace(made, manifest=made.manifest.model_copy(update={"parts": (part,)}))
 
         verification.check_file(forged, None)
         with pytest.raises(DamagedBackupError, match="seal is broken"):

@@ -12,11 +12,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 from tests.backups.conftest import new_key
 from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
 
-from opssight_migrate.backups import dump, scratch
+from opssight_migrate.backups import dump, room, scratch
 from opssight_migrate.commands import backup, safety
 from opssight_migrate.commands.backup import VerifyRequest
 from opssight_migrate.commands.migrate import MigrateRequest
@@ -138,6 +139,69 @@ def test_the_identity_may_come_from_a_command_and_the_hmac_from_the_profile(
         "seal": "passed",
         "restore": "skipped",
     }
+
+
+def test_a_passphrase_is_taken_from_its_command_or_asked_for(
+    database_at: DatabaseAt, sealing: Callable[..., Settings]
+) -> None:
+    conninfo = database_at(START)
+    keys = {"backup_recipients": [], "backup_passphrase_command": "echo two words"}
+    settings = sealing(conninfo, **keys)
+    asked: list[str] = []
+
+    def answer(words: str) -> Callable[[str], SecretStr]:
+        def ask(name: str) -> SecretStr:
+            asked.append(name)
+            return SecretStr(words)
+
+        return ask
+
+    made = created(settings)
+    assert made.exit_code == 0, made.diagnostics
+    assert "sealed with a passphrase" in made.diagnostics[0].message
+    assert "two words" not in made.to_json()
+    by_command = verified(settings, restores=True)
+    assert statuses(by_command)["restore"] == "passed", by_command.diagnostics
+    without = sealing(conninfo)
+    path = Path(made.artifacts[0].path)
+    shut = verified(without, path=path)
+    assert (shut.exit_code, statuses(shut)["seal"]) == (0, "skipped")
+    assert "no passphrase is here" in shut.diagnostics[0].message
+    by_hand = verified(without, path=path, ask=answer("two words"))
+    assert statuses(by_hand)["seal"] == "passed"
+    wrong = verified(without, path=path, ask=answer("other words"))
+    assert (wrong.exit_code, error_of(wrong)[0]) == (10, "OM803")
+    assert asked == [path.name, path.name]
+    silent = created(sealing(conninfo, **{**keys, "backup_passphrase_command": "true"}))
+    assert (silent.exit_code, error_of(silent)[0]) == (4, "OM102")
+
+
+def test_a_backup_in_parts_is_one_line_of_the_list(
+    database_at: DatabaseAt, sealing: Callable[..., Settings], identity: Path
+) -> None:
+    settings = sealing(database_at(START), backup_jobs=2)
+
+    *dumps, manifest = created(settings).artifacts
+
+    assert [one.kind for one in (*dumps, manifest)] == ["backup"] * 4 + ["manifest"]
+    [line] = backup.listed(settings.profile(None)).artifacts
+    assert (line.path, line.bytes) == (manifest.path, sum(one.bytes for one in dumps))
+    report = verified(settings, path=Path(dumps[1].path), identity=identity, restores=True)
+    assert statuses(report)["restore"] == "passed", report.diagnostics
+    assert len(report.artifacts) == 5
+
+
+def test_a_plan_says_that_the_shelf_has_no_room(
+    database_at: DatabaseAt, sealing: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "free_bytes", lambda _: 1)
+    settings = sealing(database_at(START))
+
+    refused = run(settings)
+
+    assert (refused.exit_code, error_of(refused)[0]) == (7, "OM301")
+    assert "a backup needs about" in error_of(refused)[1]
+    assert error_of(created(settings))[0] == "OM326"
 
 
 def test_verify_names_what_is_wrong_by_its_exit_code(

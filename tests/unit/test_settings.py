@@ -198,8 +198,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(written: Written) -> Non
         ("[zzz]\nkeep_last = 3", "known are cleanup, defaults, environments, governor"),
         (
             "[defaults]\nzzz = 'auto'",
-            "known are backup, backup_dir, backup_identity_command, backup_manifest_key, "
-            "backup_plain, backup_recipients, batch_target, lock_budget, on_failure, stall_budget",
+            "known are backup, backup_dir, backup_identity_command, backup_jobs, "
+            "backup_manifest_key, backup_passphrase_command, backup_plain, backup_recipients, "
+            "batch_target, lock_budget, on_failure, stall_budget",
         ),
     ],
 )
@@ -425,6 +426,25 @@ def test_an_environment_says_about_backups_what_the_defaults_do_not(written: Wri
     assert (staging.policy, staging.directory, staging.recipients) == ("required", "/backups", ())
     assert not staging.plain
     assert "hunter2" not in repr(staging)
+
+
+def test_a_backup_is_sealed_in_one_way_and_the_environments_own_wins(written: Written) -> None:
+    settings = written(
+        f"""
+        [defaults]
+        backup_recipients = ["{KEY}"]
+        [environments.local]
+        url = "embedded"
+        [environments.staging]
+        backup_passphrase_command = "pass show backups"
+        """
+    )
+
+    assert settings.profile("local").backups.recipients == (KEY,)
+    staging = settings.profile("staging").backups
+    assert (staging.recipients, staging.are_possible) == ((), True)
+    both = f'[defaults]\nbackup_passphrase_command = "p"\nbackup_recipients = ["{KEY}"]'
+    assert "keep one of them" in refusal(written, both)
 
 
 def test_recipients_in_a_variable_are_separated_by_commas(written: Written) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 from pydantic import SecretStr
 
-from opssight_migrate.backups import comparison, scratch, seal
+from opssight_migrate.backups import comparison, parts, passphrase, room, scratch, seal, shelf
+from opssight_migrate.backups import manifest as manifests
 from opssight_migrate.backups.dump import Dump
-from opssight_migrate.backups.manifest import DumpFile, Manifest, Origin, Properties, TableFacts
+from opssight_migrate.backups.dumping import Dumping, Stream
+from opssight_migrate.backups.manifest import (
+    DumpPart,
+    Manifest,
+    Origin,
+    Properties,
+    Sealing,
+    TableFacts,
+)
+from opssight_migrate.backups.parts import Part
 from opssight_migrate.backups.restore import Restoring
 from opssight_migrate.backups.shelf import Shelf, Shelved
 from opssight_migrate.model.events import BackupMade, BackupProgressed, BackupStarted, Emit
 from opssight_migrate.model.report import utc_now
-from opssight_migrate.postgres import catalog, clients, connect, digest, properties, siblings
+from opssight_migrate.postgres import catalog, clients, connect, digest, properties, siblings, sizes
 from opssight_migrate.postgres.session import Session
 
 _TELL_EVERY_S = 0.5
@@ -32,19 +41,22 @@ _USES_TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What kind of backup is wanted. No ``recipients`` means a plain file.
+    """What kind of backup is wanted. Without ``recipients`` or ``passphrase`` it is plain.
 
-    ``pulse`` is called a few times a second and may raise to give the backup up. ``elsewhere`` is a
-    session on another server, to prove it there; None proves it on the server that is dumped.
+    ``jobs`` None is as many pg_dump side by side as pay; ``pulse`` is called a few times a second
+    and may raise to give the backup up. ``elsewhere`` is a session on another server, to prove it
+    there; None proves it on the server that is dumped.
     """
 
     environment: str
     tool: str
     shelf: Shelf
-    recipients: tuple[str, ...]
+    recipients: tuple[str, ...] = ()
+    passphrase: SecretStr | None = None
     manifest_key: SecretStr | None = None
     proves: bool = False
     elsewhere: Session | None = None
+    jobs: int | None = None
     pulse: Callable[[], None] = lambda: None
 
 
@@ -56,48 +68,54 @@ def uses_tls(session: Session) -> bool:
 def create(session: Session, order: Order, emit: Emit) -> Shelved:
     """Dump the session's database onto the shelf; the session must be in no transaction.
 
-    Raises: BackupError, ClientToolError, PrivilegeError; nothing that looks whole is left then.
+    Raises: BackupError, ClientToolError, PrivilegeError, NoRoomError; nothing that looks whole is
+    left then.
     """
     started = time.monotonic()
     seal.refuse_bad_recipients(order.recipients)
-    server_major = session.server_version // 10_000
-    tools = clients.for_dump(server_major, over_tls=uses_tls(session))
-    name = order.shelf.new_name(order.environment)
-    dump_name = f"{name}.dump" + (seal.SUFFIX if order.recipients else "")
-    with session.reading():
-        draft = _described(session, order, tools.version, dump_name)
+    tools = clients.for_dump(session.server_version // 10_000, over_tls=uses_tls(session))
+    room.refuse_full_shelf(session, order.shelf, order.environment)
+    lock = _lock_of(order)
+    stem = order.shelf.new_name(order.environment)
+    with session.reading(), ExitStack() as stack:
+        draft = _described(session, order, tools.version, lock)
         columns = digest.columns_by_table(session)
-        path = order.shelf.directory / dump_name
+        dealt = sizes.table_bytes(session)
+        jobs = order.jobs or parts.jobs_for(dealt)
         emit(
             BackupStarted(
-                path=str(path),
+                path=str(order.shelf.directory / stem),
                 tables=len(columns),
-                sealed=bool(order.recipients),
+                sealed=draft.is_sealed,
                 proves=order.proves,
+                jobs=jobs,
             )
         )
-        with ExitStack() as stack:
-            proof = stack.enter_context(_proof(session, tools, order)) if order.proves else None
-            file = stack.enter_context(order.shelf.writing(dump_name))
-            source = Dump(
-                tools,
-                siblings.for_program(session),
-                session.scalar(_SNAPSHOT),
-                tee=proof.restoring if proof else None,
-            )
-            stack.callback(source.kill)
-            sink = seal.Counted(file)
-            work = _Work(source, sink, order, emit, len(columns))
-            tables = work.done(session, columns, started)
-            if proof is not None:
-                proof.restoring.finish()
-                comparison.refuse_differences(proof.host, proof.database, tables)
-    manifest = _finished(draft, order, tables, sink)
-    made = order.shelf.put_manifest(manifest, name)
+        proof = stack.enter_context(_proof(session, tools, order)) if order.proves else None
+        place = stack.enter_context(order.shelf.laying(stem))
+        snapshot = session.scalar(_SNAPSHOT)
+        reached = siblings.for_program(session)
+
+        def begin(part: Part) -> Stream:
+            name = _file_name(stem, part, is_sealed=draft.is_sealed)
+            sink = seal.Counted(place.part(name))
+            restoring = proof.restoring() if proof else None
+            source = Dump(tools, reached, snapshot, tee=restoring, options=part.options)
+            return Stream(part=part, name=name, source=source, sink=sink, restoring=restoring)
+
+        dumping = Dumping(parts.cut(dealt, jobs), begin, lock.recipients)
+        stack.callback(dumping.close)
+        tables = _digested(session, columns, dumping, _Progress(order, emit, len(columns), started))
+        if proof is not None:
+            comparison.refuse_differences(proof.host, proof.database, tables)
+        manifest = _finished(draft, order, tables, dumping.streams)
+        content = manifest.to_json().encode()
+        place.finish(content)
+    made = shelf.taken(order.shelf.directory / f"{stem}{manifests.SUFFIX}")
     emit(
         BackupMade(
             path=str(made.path),
-            size_bytes=sink.size_bytes,
+            size_bytes=manifest.bytes,
             rows=manifest.rows,
             sha256=made.manifest_sha256,
             proven=order.proves,
@@ -107,73 +125,76 @@ def create(session: Session, order: Order, emit: Emit) -> Shelved:
     return made
 
 
-class _Work:
-    """The dump in a thread of its own while this one digests the same snapshot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lock:
+    """Whom the parts are sealed to, and what of it stands in the manifest."""
 
-    def __init__(
-        self, source: Dump, sink: seal.Counted, order: Order, emit: Emit, tables: int
-    ) -> None:
-        self._source = source
-        self._sink = sink
+    sealing: Sealing
+    recipients: tuple[str, ...] = ()
+    sealed_key: str | None = None
+
+
+def _lock_of(order: Order) -> _Lock:
+    if order.recipients:
+        return _Lock(sealing="keys", recipients=order.recipients)
+    if order.passphrase is None:
+        return _Lock(sealing="plain")
+    public, sealed = passphrase.new_key(order.passphrase)
+    return _Lock(sealing="passphrase", recipients=(public,), sealed_key=sealed)
+
+
+def _file_name(stem: str, part: Part, *, is_sealed: bool) -> str:
+    name = f"{stem}.{part.name}" if part.name else stem
+    return f"{name}.dump{seal.SUFFIX if is_sealed else ''}"
+
+
+class _Progress:
+    """Tells how far a backup is, and feels the pulse of whoever ordered it."""
+
+    def __init__(self, order: Order, emit: Emit, tables: int, started: float) -> None:
         self._order = order
         self._emit = emit
         self._tables = tables
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._pump, daemon=True)
+        self._started = started
+        self._told = started
 
-    def done(
-        self, session: Session, columns: dict[str, tuple[str, ...]], started: float
-    ) -> dict[str, TableFacts]:
-        """Return the facts of every table once the dump is whole; raise what went wrong."""
-        self._thread.start()
-        facts: dict[str, TableFacts] = {}
-        told = started
-        try:
-            for table, names in columns.items():
-                found = digest.digest_table(session, table, names)
-                facts[table] = TableFacts(columns=names, rows=found.rows, digest=found.value)
-                if not self._thread.is_alive() and self._error is not None:
-                    break
-                self._order.pulse()
-                told = self._tell(len(facts), started, told)
-            while self._thread.is_alive():
-                self._thread.join(_TELL_EVERY_S / 2)
-                self._order.pulse()
-                told = self._tell(len(facts), started, told)
-        except BaseException:
-            self._source.kill()
-            self._thread.join()
-            raise
-        if self._error is not None:
-            raise self._error
-        return facts
-
-    def _tell(self, tables_done: int, started: float, told: float) -> float:
+    def tell(self, tables_done: int, size_bytes: int) -> None:
+        self._order.pulse()
         now = time.monotonic()
-        if now - told < _TELL_EVERY_S:
-            return told
-        self._emit(
-            BackupProgressed(
-                tables_done=tables_done,
-                tables_total=self._tables,
-                size_bytes=self._source.size_bytes,
-                elapsed_s=now - started,
+        if now - self._told >= _TELL_EVERY_S:
+            self._told = now
+            self._emit(
+                BackupProgressed(
+                    tables_done=tables_done,
+                    tables_total=self._tables,
+                    size_bytes=size_bytes,
+                    elapsed_s=now - self._started,
+                )
             )
-        )
-        return now
 
-    def _pump(self) -> None:
-        try:
-            seal.seal(self._source, self._sink, self._order.recipients)
-        except BaseException as error:  # told in the thread that waits for this one
-            self._error = error
+
+def _digested(
+    session: Session, columns: dict[str, tuple[str, ...]], dumping: Dumping, progress: _Progress
+) -> dict[str, TableFacts]:
+    """Digest every table while it is dumped, and wait for the dump; raise what went wrong."""
+    facts: dict[str, TableFacts] = {}
+    for table, names in columns.items():
+        found = digest.digest_table(session, table, names)
+        facts[table] = TableFacts(columns=names, rows=found.rows, digest=found.value)
+        dumping.is_done(0)
+        progress.tell(len(facts), dumping.size_bytes)
+    while not dumping.is_done(_TELL_EVERY_S / 2):
+        progress.tell(len(facts), dumping.size_bytes)
+    return facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
+    """A scratch database on the server of ``host``, and how a part is restored into it."""
+
     host: Session
     database: str
-    restoring: Restoring
+    restoring: Callable[[], Restoring]
 
 
 @contextmanager
@@ -183,19 +204,15 @@ def _proof(session: Session, tools: clients.Clients, order: Order) -> Iterator[_
     restorer = clients.for_restore(major, tools.major, over_tls=uses_tls(host))
     like = properties.read_properties(session) if order.elsewhere is None else scratch.PLAIN
     with scratch.scratch(host, like) as database:
-        restoring = Restoring(
-            restorer,
-            siblings.for_program(host, database),
-            server_major=major,
-            as_owner=False,
+        reached = siblings.for_program(host, database)
+        yield _Proof(
+            host=host,
+            database=database,
+            restoring=lambda: Restoring(restorer, reached, server_major=major, as_owner=False),
         )
-        try:
-            yield _Proof(host=host, database=database, restoring=restoring)
-        finally:
-            restoring.kill()
 
 
-def _described(session: Session, order: Order, client_version: str, dump_name: str) -> Manifest:
+def _described(session: Session, order: Order, client_version: str, lock: _Lock) -> Manifest:
     facts = connect.facts(session)
     return Manifest(
         tool=order.tool,
@@ -215,14 +232,25 @@ def _described(session: Session, order: Order, client_version: str, dump_name: s
         timeline=session.scalar(_TIMELINE),
         properties=Properties(**asdict(properties.read_properties(session))),
         tables={},
-        file=DumpFile(name=dump_name, bytes=0, sha256="", sealed=bool(order.recipients)),
+        table_bytes=sizes.stored_bytes(session),
+        sealing=lock.sealing,
+        sealed_key=lock.sealed_key,
+        parts=(DumpPart(name="", holds="all", bytes=0, sha256=""),),
         proven=False,
     )
 
 
 def _finished(
-    draft: Manifest, order: Order, tables: dict[str, TableFacts], sink: seal.Counted
+    draft: Manifest, order: Order, tables: dict[str, TableFacts], streams: Sequence[Stream]
 ) -> Manifest:
-    file = draft.file.model_copy(update={"bytes": sink.size_bytes, "sha256": sink.sha256})
-    changes = {"tables": tables, "proven": order.proves, "file": file}
+    written = tuple(
+        DumpPart(
+            name=stream.name,
+            holds=stream.part.holds,
+            bytes=stream.sink.size_bytes,
+            sha256=stream.sink.sha256,
+        )
+        for stream in streams
+    )
+    changes = {"tables": tables, "proven": order.proves, "parts": written}
     return draft.model_copy(update=changes).signed(order.manifest_key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from typing import IO
 
 from opssight_migrate.backups.restore import Restoring
@@ -15,14 +16,13 @@ from opssight_migrate.postgres.siblings import ProgramConnection
 
 _LEVEL = "1"
 _LINES = 5
-# Who only wants to look does not wait behind a strong lock for long.
-_LOCK_WAIT = "--lock-wait-timeout=10000"
+# Whoever waits to alter a table that we hold, with us behind him, would wait for ever.
+_LOCK_WAIT_MS = 120_000
 
 
 class Dump:
-    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte.
-
-    ``schema`` None dumps all of them; ``without_rows`` dumps what holds the rows and not these.
+    """A running pg_dump of one snapshot, read like a file; ``tee`` gets a copy of each byte;
+    ``options`` of pg_dump say what of the database it takes, by default all.
 
     A killed pg_dump leaves a stream that looks whole. So the end is told to the reader only after
     the exit code was looked at, and ``read`` raises where it was not 0.
@@ -35,8 +35,7 @@ class Dump:
         snapshot: str,
         *,
         tee: Restoring | None = None,
-        schema: str | None = None,
-        without_rows: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.size_bytes = 0
         self._tee = tee
@@ -47,11 +46,11 @@ class Dump:
                 "--format=custom",
                 f"--compress={_LEVEL}",
                 "--no-password",
+                f"--lock-wait-timeout={_LOCK_WAIT_MS}",
                 f"--snapshot={snapshot}",
                 "--dbname",
                 connection.conninfo,
-                *([f"--schema={schema}"] if schema else []),
-                *(["--schema-only", _LOCK_WAIT] if without_rows else []),
+                *options,
             ],
             env=connection.environment,
             stdin=subprocess.DEVNULL,

@@ -6,13 +6,16 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from opssight_migrate.model.errors import ManifestError
 
 SUFFIX = ".manifest.json"
+
+Section = Literal["all", "pre-data", "data", "post-data"]
+Sealing = Literal["plain", "keys", "passphrase"]
 
 
 class _Part(BaseModel):
@@ -53,20 +56,25 @@ class Properties(_Part):
     settings: tuple[tuple[str | None, str, str], ...]
 
 
-class DumpFile(_Part):
-    """The one file of a backup. ``sha256`` is that of the file as it lies there, sealed or not."""
+class DumpPart(_Part):
+    """One file of a backup. ``sha256`` is that of the file as it lies there, sealed or not.
+
+    ``holds`` says which of pg_dump's sections are in it; the parts are restored as they are listed.
+    """
 
     name: str
+    holds: Section
     bytes: int
     sha256: str
-    sealed: bool
 
 
 class Manifest(_Part):
     """Everything that is known of a backup without opening it.
 
     ``hmac`` is there where the profile has a backup_manifest_key; ``proven`` is true if the dump
-    was restored as it was made, and every table came out as it went in.
+    was restored as it was made, and every table came out as it went in. ``sealed_key`` is there
+    where it is sealed with a passphrase: the age identity that opens the parts, itself sealed.
+    ``table_bytes`` is what the tables took on the server.
     """
 
     format: Literal[1] = 1
@@ -80,9 +88,22 @@ class Manifest(_Part):
     timeline: int | None
     properties: Properties
     tables: dict[str, TableFacts]
-    file: DumpFile
+    table_bytes: int
+    sealing: Sealing
+    sealed_key: str | None = None
+    parts: Annotated[tuple[DumpPart, ...], Field(min_length=1)]
     proven: bool
     hmac: str | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether something has to be given that opens it."""
+        return self.sealing != "plain"
+
+    @property
+    def bytes(self) -> int:
+        """All bytes of all parts."""
+        return sum(part.bytes for part in self.parts)
 
     @property
     def rows(self) -> int:

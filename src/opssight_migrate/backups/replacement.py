@@ -59,7 +59,7 @@ def _copy_schema(live: Session, database: str) -> None:
             tools,
             siblings.for_program(live),
             live.scalar(_SNAPSHOT),
-            schema=journal.SCHEMA,
+            options=(f"--schema={journal.SCHEMA}",),
         )
         try:
             while piece := source.read(seal.CHUNK_BYTES):

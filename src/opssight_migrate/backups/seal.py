@@ -189,6 +189,16 @@ def identities_printed_by(command: SecretStr) -> list[Any]:
 
     Raises: ConfigError.
     """
+    name = "backup_identity_command"
+    return _identities(printed_by(command, name).get_secret_value().encode(errors="replace"), name)
+
+
+def printed_by(command: SecretStr, name: str) -> SecretStr:
+    """Run the command of the key ``name`` and return what it prints, without the last line's end.
+
+    Raises: ConfigError, also if that is nothing.
+    """
+    printed = b""
     try:
         done = subprocess.run(
             shlex.split(command.get_secret_value()),
@@ -198,12 +208,15 @@ def identities_printed_by(command: SecretStr) -> list[Any]:
             timeout=_COMMAND_S,
             check=False,
         )
+        printed = done.stdout.rstrip(b"\r\n")
+        trouble = f"ended with exit code {done.returncode}" if done.returncode else ""
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired):
-        done = None
-    if done is None or done.returncode != 0:
-        why = "cannot be run" if done is None else f"ended with exit code {done.returncode}"
-        raise ConfigError(f"backup_identity_command {why}", hint="try the command by hand")
-    return _identities(done.stdout, "backup_identity_command")
+        trouble = "cannot be run"
+    if not trouble and not printed:
+        trouble = "printed nothing"
+    if trouble:
+        raise ConfigError(f"{name} {trouble}", hint="try the command by hand")
+    return SecretStr(printed.decode(errors="surrogateescape"))
 
 
 def refuse_bad_recipients(recipients: Sequence[str]) -> None:

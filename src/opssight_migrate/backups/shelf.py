@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from opssight_migrate.backups import manifest as manifests
+from opssight_migrate.backups.laying import PREFIX, Laying, laying
 from opssight_migrate.backups.manifest import Manifest
 from opssight_migrate.model.errors import BackupError, ManifestError
 
-PREFIX = "backup_"
-_PARTIAL = ".partial"
 _NAME = re.compile(r"backup_(?P<environment>.+)_\d{8}T\d{12}Z\.manifest\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shelved:
-    """A backup that lies on the shelf: its dump, its manifest, and that manifest's SHA-256."""
+    """A backup that lies on the shelf: its manifest, with that one's SHA-256, beside its parts."""
 
-    path: Path
     manifest_path: Path
     manifest: Manifest
     manifest_sha256: str
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of the dump, in the order of their restore."""
+        return tuple(self.manifest_path.with_name(part.name) for part in self.manifest.parts)
+
+    @property
+    def path(self) -> Path:
+        """The one file that stands for all of it: the dump, or the manifest of several parts."""
+        return self.paths[0] if len(self.paths) == 1 else self.manifest_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class Spoilt:
 
 
 class Shelf:
-    """One directory. It is made, 0700, when the first backup is put there."""
+    """One directory, which is made when the first backup is put there."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,44 +53,9 @@ class Shelf:
         """Return the name of a backup that begins now, without an ending."""
         return f"{PREFIX}{environment}_{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """Open a file that gets its ``name`` at the end, synced, or vanishes with an exception.
-
-        What a killed process left here is swept first. Raises: BackupError.
-        """
-        partial = self.directory / f".{name}{_PARTIAL}"
-        try:
-            self._make()
-            self._sweep()
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(partial, flags, 0o600)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield file
-                os.fsync(file.fileno())
-                os.link(partial, self.directory / name)  # never over a file that is there
-        except OSError as error:
-            raise self._unwritable(error) from error
-        finally:
-            with suppress(OSError):
-                partial.unlink()
-        self._sync()
-
-    def put_manifest(self, manifest: Manifest, name: str) -> Shelved:
-        """Write the manifest: from here on the backup is one."""
-        content = manifest.to_json().encode()
-        with self.writing(name + manifests.SUFFIX) as file:
-            file.write(content)
-        return Shelved(
-            path=self.directory / manifest.file.name,
-            manifest_path=self.directory / (name + manifests.SUFFIX),
-            manifest=manifest,
-            manifest_sha256=manifests.sha256_of(content),
-        )
+    def laying(self, stem: str) -> AbstractContextManager[Laying]:
+        """Lend a place for the files of the backup that ``new_name`` called ``stem``."""
+        return laying(self.directory, stem)
 
     def listed(self, environment: str | None = None) -> list[Shelved | Spoilt]:
         """Return what lies here, newest first; of one environment, or of all for None."""
@@ -109,31 +78,13 @@ class Shelf:
                 return one
         return None
 
-    def _make(self) -> None:
-        for path in reversed([self.directory, *self.directory.parents]):
-            if not path.exists():
-                path.mkdir(mode=0o700 if path == self.directory else 0o755, exist_ok=True)
-
-    def _sweep(self) -> None:
-        """Remove what no living process writes any more: it holds a lock on what it writes."""
-        for path in self.directory.glob(f".{PREFIX}*{_PARTIAL}"):
-            with suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _unwritable(self, error: OSError) -> BackupError:
-        return BackupError(
-            f"no backup can be written in {self.directory}: {error.strerror}",
-            where=str(self.directory),
-            hint="make room there, or name another directory as backup_dir",
-        )
+    def remove(self, backup: Shelved) -> None:
+        """Remove a backup: its manifest first, and then there is none any more."""
+        stem = backup.manifest_path.name.removesuffix(manifests.SUFFIX)
+        backup.manifest_path.unlink(missing_ok=True)
+        for path in backup.paths:
+            if path.name.startswith(f"{stem}."):  # and not what somebody wrote into a manifest
+                path.unlink(missing_ok=True)
 
 
 def has_manifest(path: Path) -> bool:
@@ -159,10 +110,9 @@ def taken(path: Path) -> Shelved:
             hint=hint,
         ) from None
     manifest = manifests.read(content, str(manifest_path))
-    if Path(manifest.file.name).name != manifest.file.name:
+    if any(Path(part.name).name != part.name for part in manifest.parts):
         raise ManifestError("the manifest names a file elsewhere", where=str(manifest_path))
     return Shelved(
-        path=manifest_path.with_name(manifest.file.name),
         manifest_path=manifest_path,
         manifest=manifest,
         manifest_sha256=manifests.sha256_of(content),
@@ -172,5 +122,4 @@ def taken(path: Path) -> Shelved:
 def _manifest_of(path: Path) -> Path:
     if path.name.endswith(manifests.SUFFIX):
         return path
-    stem = path.name.removesuffix(".age").removesuffix(".dump")
-    return path.with_name(stem + manifests.SUFFIX)
+    return path.with_name(path.name.split(".", 1)[0] + manifests.SUFFIX)

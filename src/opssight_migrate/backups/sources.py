@@ -107,10 +107,10 @@ class _OwnBackup(Source):
         self.path = backup.path
         made = backup.manifest
         self.tables = made.tables
-        self.sha256 = made.file.sha256
+        self.sha256 = backup.manifest_sha256
         self._identities = identities
         self._opened_with: Sequence[Any] = ()
-        how = "sealed" if made.file.sealed else "plain"
+        how = "sealed" if made.is_sealed else "plain"
         proof = ", proven when it was made" if made.proven else ""
         self.sentence = (
             f"backup of {made.made_at:%Y-%m-%d %H:%M:%S} UTC, revision {made.revision or 'none'},"
@@ -122,7 +122,7 @@ class _OwnBackup(Source):
         verification.refuse_other_environment(self.backup, profile.name)
         verification.refuse_other_database(self.backup, facts.system_identifier, facts.name)
         verification.check_file(self.backup, profile.backups.manifest_key)
-        if self.backup.manifest.file.sealed:
+        if self.backup.manifest.is_sealed:
             self._opened_with = self._identities(self.backup)
             verification.check_seal(self.backup, self._opened_with)
 

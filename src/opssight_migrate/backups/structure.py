@@ -23,6 +23,8 @@ from opssight_migrate.postgres.sql import SQL, Identifier
 
 _SNAPSHOT = "SELECT pg_export_snapshot()"
 _SCHEMA = "public"
+# Who only wants to look does not wait behind a strong lock for long.
+_STRUCTURE = (f"--schema={_SCHEMA}", "--schema-only", "--lock-wait-timeout=10000")
 _HURRIED = "ALTER DATABASE {name} SET synchronous_commit = off"
 
 
@@ -62,7 +64,7 @@ def _dumped(source: Session) -> BytesIO:
     major = source.server_version // 10_000
     tools = clients.for_dump(major, over_tls=uses_tls(source))
     snapshot = source.scalar(_SNAPSHOT)
-    dump = Dump(tools, siblings.for_program(source), snapshot, schema=_SCHEMA, without_rows=True)
+    dump = Dump(tools, siblings.for_program(source), snapshot, options=_STRUCTURE)
     held = BytesIO()
     try:
         while piece := dump.read():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from io import BufferedReader
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from opssight_migrate.backups import comparison, manifest, scratch, seal
 from opssight_migrate.backups.creation import uses_tls
-from opssight_migrate.backups.manifest import Manifest
+from opssight_migrate.backups.manifest import DumpPart, Manifest
 from opssight_migrate.backups.restore import Restoring
 from opssight_migrate.backups.shelf import Shelved
 from opssight_migrate.model.errors import DamagedBackupError, ForeignBackupError
@@ -24,13 +26,14 @@ _HINT = "take another backup: opssight-migrate backup list"
 
 
 def check_file(backup: Shelved, key: SecretStr | None) -> bool:
-    """Compare size and SHA-256 with the manifest; return whether its HMAC could be checked.
+    """Compare size and SHA-256 of each part; return whether the manifest's HMAC could be checked.
 
     Raises: DamagedBackupError, ManifestError.
     """
     was_signed = manifest.check_signature(backup.manifest, key, str(backup.manifest_path))
-    with _opened(backup) as file:
-        _compare(file, backup)
+    for part, path in _parts(backup):
+        with _opened(path) as file:
+            _compare(file, part, path)
     return was_signed
 
 
@@ -58,13 +61,14 @@ def refuse_other_database(backup: Shelved, system_identifier: str, database: str
 
 
 def check_seal(backup: Shelved, identities: Sequence[Any]) -> None:
-    """Open the whole file into nothing; a plain one needs no more than its SHA-256.
+    """Open every part, whole, into nothing; a plain one needs no more than its SHA-256.
 
     Raises: WrongKeyError, DamagedBackupError.
     """
-    if backup.manifest.file.sealed:
-        with _opened(backup) as file:
-            seal.open_sealed(file, seal.Nothing(), identities)
+    if backup.manifest.is_sealed:
+        for path in backup.paths:
+            with _opened(path) as file:
+                seal.open_sealed(file, seal.Nothing(), identities)
 
 
 def check_restore(backup: Shelved, identities: Sequence[Any], session: Session) -> None:
@@ -88,58 +92,67 @@ def restore_into(
 ) -> None:
     """Restore into the empty ``database`` on the session's server.
 
-    The file is opened whole before its first byte is used, and both times it is the same file.
+    Every part is opened whole before the first byte of any is used, and both times it is the same
+    file.
 
     Raises: WrongKeyError, DamagedBackupError, BackupError, ClientToolError.
     """
     major = session.server_version // 10_000
     tools = clients.for_restore(major, backup.manifest.dumped_by_major, over_tls=uses_tls(session))
-    with _opened(backup) as file:
-        _compare(file, backup)
-        is_sealed = backup.manifest.file.sealed
-        if is_sealed:
+    reached = siblings.for_program(session, database)
+    keys = identities if backup.manifest.is_sealed else None
+    with ExitStack() as stack:
+        files: list[BufferedReader] = []
+        for part, path in _parts(backup):
+            file = stack.enter_context(_opened(path))
+            _compare(file, part, path)
+            if keys is not None:
+                file.seek(0)
+                seal.open_sealed(file, seal.Nothing(), keys)
             file.seek(0)
-            seal.open_sealed(file, seal.Nothing(), identities)
-        file.seek(0)
-        restoring = Restoring(
-            tools,
-            siblings.for_program(session, database),
-            server_major=major,
-            as_owner=as_owner,
-        )
-        try:
-            if is_sealed:
-                seal.open_sealed(file, restoring, identities)
-            else:
-                while piece := file.read(seal.CHUNK_BYTES):
-                    restoring.write(piece)
-            restoring.finish()
-        finally:
-            restoring.kill()
+            files.append(file)
+        for file in files:
+            restoring = Restoring(tools, reached, server_major=major, as_owner=as_owner)
+            try:
+                _pour(file, restoring, keys)
+                restoring.finish()
+            finally:
+                restoring.kill()
 
 
-def _opened(backup: Shelved) -> BufferedReader:
+def _pour(file: BufferedReader, restoring: Restoring, keys: Sequence[Any] | None) -> None:
+    if keys is not None:
+        seal.open_sealed(file, restoring, keys)
+        return
+    while piece := file.read(seal.CHUNK_BYTES):
+        restoring.write(piece)
+
+
+def _parts(backup: Shelved) -> Iterator[tuple[DumpPart, Path]]:
+    return zip(backup.manifest.parts, backup.paths, strict=True)
+
+
+def _opened(path: Path) -> BufferedReader:
     try:
-        return backup.path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise DamagedBackupError(
-            f"the backup cannot be read: {error.strerror}", where=str(backup.path), hint=_HINT
+            f"the backup cannot be read: {error.strerror}", where=str(path), hint=_HINT
         ) from None
 
 
-def _compare(file: BufferedReader, backup: Shelved) -> None:
-    expected = backup.manifest.file
+def _compare(file: BufferedReader, expected: DumpPart, path: Path) -> None:
     size = os.fstat(file.fileno()).st_size
     if size != expected.bytes:
         raise DamagedBackupError(
             f"the backup has {size:,} bytes, and {expected.bytes:,} were written",
-            where=str(backup.path),
+            where=str(path),
             hint=_HINT,
         )
     if hashlib.file_digest(file, "sha256").hexdigest() != expected.sha256:
         raise DamagedBackupError(
             "the backup is not byte for byte what was written (SHA-256)",
-            where=str(backup.path),
+            where=str(path),
             hint=_HINT,
         )
 

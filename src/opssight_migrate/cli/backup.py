@@ -117,10 +117,15 @@ def verify(
     from opssight_migrate.cli.stage import Stage
 
     def work(stage: Stage) -> Report:
+        from opssight_migrate.cli.passphrase import asker
         from opssight_migrate.commands import backup as command
 
         request = command.VerifyRequest(
-            path=path, identity=identity, restores=restore, argv_hint=stage.hint
+            path=path,
+            identity=identity,
+            restores=restore,
+            ask=asker(no_input=shared.no_input),
+            argv_hint=stage.hint,
         )
         return command.verify(stage.profile, request, emit=stage.emit)
 

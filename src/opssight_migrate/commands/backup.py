@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from opssight_migrate import __version__
-from opssight_migrate.backups import creation, seal, shelf, verification
+from opssight_migrate.backups import creation, shelf, verification
 from opssight_migrate.backups.shelf import Shelved, Spoilt
 from opssight_migrate.commands import safety, wiring
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.commands.identities import AskPassphrase, at_hand
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import BackupError, MigrateError, StandbyError, UsageError
 from opssight_migrate.model.events import Emit, Event, Noted
@@ -23,10 +23,14 @@ from opssight_migrate.settings import Profile, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRequest:
-    """What to verify: ``path`` None is the newest; without ``identity`` a sealed one stays shut."""
+    """What to verify: ``path`` None is the newest; without ``identity`` a sealed one stays shut.
+
+    ``ask`` asks for a passphrase; None where nobody can be asked.
+    """
 
     path: Path | None = None
     identity: Path | None = None
+    ask: AskPassphrase | None = None
     restores: bool = False
     argv_hint: str = ""
 
@@ -42,10 +46,10 @@ def create(
         emit(event)
 
     with draft.recording():
-        order = safety.order(profile, proves=proves)
+        safety.refuse_policy(profile)
         with wiring.connected(profile, "backup", tell) as session:
             _refuse(session, profile, draft)
-            safety.warn_of_plain(profile, tell)
+            safety.warn_of_weak_seal(profile, tell)
             stop = StopSignal(session, tell)
             with stop.listening():
                 order = safety.order(profile, proves=proves, pulse=stop.pause_point)
@@ -74,7 +78,7 @@ def listed(profile: Profile, *, every_environment: bool = False) -> Report:
                     )
                 )
             else:
-                draft.artifacts.append(safety.artifacts_of(one)[0])
+                draft.artifacts.append(safety.entry_of(one))
     return draft.report()
 
 
@@ -92,21 +96,22 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
         was_signed = verification.check_file(backup, profile.backups.manifest_key)
         _passed(draft, "sha256", "The file is byte for byte what was written", is_passed=True)
         _passed(draft, "signature", "The manifest carries our HMAC", is_passed=was_signed)
-        identities = _identities(profile, request, backup)
-        opens = bool(identities) or not backup.manifest.file.sealed
+        identities = at_hand(profile, request.identity, backup, request.ask)
+        opens = bool(identities) or not backup.manifest.is_sealed
         if opens:
             verification.check_seal(backup, identities)
         elif request.restores:
             raise UsageError(
-                "a sealed backup cannot be restored without an identity",
-                hint="give --identity FILE, or set backup_identity_command",
+                "a sealed backup cannot be restored without what opens it",
+                hint=_how_to_open(backup),
             )
         else:
             tell(
                 Noted(
                     severity="note",
-                    message="size and SHA-256 agree; the seal was not opened: no identity is here",
-                    hint="give --identity FILE",
+                    message="size and SHA-256 agree; the seal was not opened: no"
+                    f" {_opener(backup)} is here",
+                    hint=_how_to_open(backup),
                 )
             )
         _passed(draft, "seal", "The file opens from end to end", is_passed=opens)
@@ -114,8 +119,9 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
             with wiring.connected(profile, "backup", tell) as session:
                 verification.check_restore(backup, identities, session)
         _passed(draft, "restore", "Every table comes out as it went in", is_passed=request.restores)
-        artifacts = safety.artifacts_of(backup)
-        draft.artifacts += [artifacts[0].model_copy(update={"verified": True}), artifacts[1]]
+        *dumps, described = safety.artifacts_of(backup)
+        draft.artifacts += [one.model_copy(update={"verified": True}) for one in dumps]
+        draft.artifacts.append(described)
         draft.revision_to = backup.manifest.revision
     return draft.report()
 
@@ -176,13 +182,14 @@ def _chosen(profile: Profile, path: Path | None) -> Shelved:
     )
 
 
-def _identities(profile: Profile, request: VerifyRequest, backup: Shelved) -> list[Any]:
-    if not backup.manifest.file.sealed:
-        return []
-    if request.identity is not None:
-        return seal.identities_from(request.identity)
-    command = profile.backups.identity_command
-    return [] if command is None else seal.identities_printed_by(command)
+def _opener(backup: Shelved) -> str:
+    return "passphrase" if backup.manifest.sealing == "passphrase" else "identity"
+
+
+def _how_to_open(backup: Shelved) -> str:
+    if backup.manifest.sealing == "passphrase":
+        return "run it where you can be asked, or set backup_passphrase_command"
+    return "give --identity FILE, or set backup_identity_command"
 
 
 def _passed(draft: Draft, name: str, title: str, *, is_passed: bool) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import SecretStr
+
 from opssight_migrate import __version__
-from opssight_migrate.backups import creation, scratch, seal
+from opssight_migrate.backups import creation, room, scratch, seal
 from opssight_migrate.backups.creation import Order
 from opssight_migrate.backups.shelf import Shelf, Shelved
 from opssight_migrate.model.errors import (
@@ -15,6 +17,7 @@ from opssight_migrate.model.errors import (
     ClientToolError,
     ConfigError,
     InterruptedRunError,
+    NoRoomError,
     Touched,
 )
 from opssight_migrate.model.events import Emit, Noted
@@ -37,8 +40,7 @@ def shelf_of(profile: Profile) -> Shelf:
 
 def is_wanted(profile: Profile) -> bool:
     """Tell whether the profile asks for a backup before a change, and says how to make one."""
-    keys = profile.backups
-    return keys.policy != "never" and bool(keys.recipients or keys.plain)
+    return profile.backups.policy != "never" and profile.backups.are_possible
 
 
 def planned(plan: Plan, profile: Profile, session: Session) -> Plan:
@@ -69,9 +71,9 @@ def backup(
     """
     if not is_wanted(profile):
         if profile.backups.policy == "required":
-            order(profile)  # says what is missing
+            refuse_policy(profile)  # says what is missing
         return None
-    warn_of_plain(profile, emit)
+    warn_of_weak_seal(profile, emit)
     try:
         return creation.create(session, order(profile, pulse=pulse), emit)
     except InterruptedRunError as error:
@@ -96,72 +98,91 @@ def order(
 
     Raises: BackupPolicyError, where it does not say how.
     """
+    refuse_policy(profile)
     keys = profile.backups
-    if not keys.recipients and not keys.plain:
-        raise BackupPolicyError(
-            f"environment {profile.name} does not say to whom its backups are sealed", hint=_HOW
-        )
     return Order(
         environment=profile.name,
         tool=f"opssight-migrate {__version__}",
         shelf=shelf_of(profile),
         recipients=keys.recipients,
+        passphrase=_passphrase(profile),
         manifest_key=keys.manifest_key,
         proves=proves or keys.policy == "required",
+        jobs=keys.jobs,
         pulse=pulse,
     )
 
 
+def refuse_policy(profile: Profile) -> None:
+    """Raise BackupPolicyError where a profile does not say how its backups are kept from others."""
+    if not profile.backups.are_possible:
+        raise BackupPolicyError(
+            f"environment {profile.name} does not say to whom its backups are sealed", hint=_HOW
+        )
+
+
 def artifacts_of(made: Shelved) -> list[Artifact]:
-    """Return a backup as the report tells of it."""
-    file = made.manifest.file
-    return [
-        Artifact(
-            kind="backup",
-            path=str(made.path),
-            bytes=file.bytes,
-            sha256=file.sha256,
-            verified=True if made.manifest.proven else None,
-        ),
-        Artifact(
-            kind="manifest",
-            path=str(made.manifest_path),
-            bytes=made.manifest_path.stat().st_size,
-            sha256=made.manifest_sha256,
-        ),
-    ]
+    """Return the files of a backup as the report tells of them, the manifest last."""
+    is_proven = True if made.manifest.proven else None
+    dumps = [
+        Artifact(kind="backup", path=str(path), bytes=part.bytes, sha256=part.sha256,
+                 verified=is_proven)
+        for part, path in zip(made.manifest.parts, made.paths, strict=True)
+    ]  # fmt: skip
+    size = made.manifest_path.stat().st_size
+    path, sha256 = str(made.manifest_path), made.manifest_sha256
+    return [*dumps, Artifact(kind="manifest", path=path, bytes=size, sha256=sha256)]
+
+
+def entry_of(made: Shelved) -> Artifact:
+    """Return a backup as one line of a list: of several parts the manifest, and their bytes."""
+    parts = made.manifest.parts
+    return Artifact(
+        kind="backup",
+        path=str(made.path),
+        bytes=made.manifest.bytes,
+        sha256=parts[0].sha256 if len(parts) == 1 else made.manifest_sha256,
+        verified=True if made.manifest.proven else None,
+    )
 
 
 def leave_trace(book: Journal, made: Shelved | None) -> None:
     """Write the backup into the journal and the audit log, in the caller's transaction."""
     if made is None:
         return
-    file = made.manifest.file
+    entry = entry_of(made)
     context: dict[str, Any] = {
-        "file": file.name,
-        "bytes": file.bytes,
-        "sha256": file.sha256,
+        "file": made.path.name,
+        "parts": len(made.paths),
+        "bytes": entry.bytes,
+        "sha256": entry.sha256,
         "manifest_sha256": made.manifest_sha256,
         "proven": made.manifest.proven,
     }
     book.audit(
         Audit(operation="EXPORT", severity="HIGH", table="alembic_version"),
-        f"backup {file.name}",
+        f"backup {made.path.name}",
         record=book.run_id,
         context=context,
     )
 
 
-def warn_of_plain(profile: Profile, emit: Emit) -> None:
-    """Warn where a backup off the embedded server can be read by anybody who gets at it."""
-    if not profile.backups.recipients and not profile.is_embedded:
-        emit(
-            Noted(
-                severity="warning",
-                message="the backup is not sealed (backup_plain): whoever reads it has every row",
-                hint='write backup_recipients = ["age1..."]',
-            )
+def warn_of_weak_seal(profile: Profile, emit: Emit) -> None:
+    """Warn of a backup off the embedded server that is plain, or sealed with a passphrase."""
+    keys = profile.backups
+    if keys.recipients or profile.is_embedded:
+        return
+    message = "the backup is not sealed (backup_plain): whoever reads it has every row"
+    if keys.passphrase_command is not None:
+        message = (
+            "the backup is sealed with a passphrase: what makes it, on this machine, also opens it"
         )
+    emit(Noted(severity="warning", message=message, hint='write backup_recipients = ["age1..."]'))
+
+
+def _passphrase(profile: Profile) -> SecretStr | None:
+    command = profile.backups.passphrase_command
+    return None if command is None else seal.printed_by(command, "backup_passphrase_command")
 
 
 def _in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
@@ -170,7 +191,8 @@ def _in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
         seal.refuse_bad_recipients(profile.backups.recipients)
         major = session.server_version // 10_000
         clients.for_dump(major, over_tls=creation.uses_tls(session))
-    except (ClientToolError, ConfigError) as error:
+        room.refuse_full_shelf(session, shelf_of(profile), profile.name)
+    except (ClientToolError, ConfigError, NoRoomError) as error:
         found.append(Blocker(message=error.message, hint=error.hint))
     if profile.backups.policy == "required" and not scratch.is_possible(session):
         found.append(
@@ -187,5 +209,7 @@ def _described(profile: Profile) -> str:
     keys = profile.backups
     number = len(keys.recipients)
     how = f"sealed to {number} recipient{'s'[: number != 1]}" if number else "plain"
+    if keys.passphrase_command is not None:
+        how = "sealed with a passphrase"
     proof = ", proven by a restore" if keys.policy == "required" else ""
     return f"{how}{proof}, in {shelf_of(profile).directory}"

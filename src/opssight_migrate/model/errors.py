@@ -212,6 +212,12 @@ class WrittenMeanwhileError(RefusedError):
     code = "OM325"
 
 
+class NoRoomError(RefusedError):
+    """The disk of the backups has less room than the next one is going to need."""
+
+    code = "OM326"
+
+
 class BusyError(MigrateError):
     """Somebody else holds what we need; the same command may be tried again."""
 

@@ -240,12 +240,16 @@ class ServerSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupStarted:
-    """A backup is being written. ``proves`` when it is restored and digested as it is made."""
+    """A backup is being written. ``proves`` when it is restored and digested as it is made.
+
+    ``path`` is that of its files without their endings; ``jobs`` pg_dump may run side by side.
+    """
 
     path: str
     tables: int
     sealed: bool
     proves: bool
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

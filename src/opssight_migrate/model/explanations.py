@@ -52,6 +52,8 @@ ADVICE: dict[str, str] = {
     "OM325": "Stop what writes, and give the same command again: the ledger then counts these rows"
     " too. Or allow clients to be ended with --terminate: what they wrote last is then in the old"
     " database only, and told.",
+    "OM326": "Make room on that disk, retire old backups (`opssight-migrate cleanup --backups`), or"
+    " name another directory as backup_dir.",
     "OM401": "Wait for the run that is named, and give the same command again; --wait waits for it."
     " There is no lock to remove: it ends with its connection.",
     "OM402": "The message names who held the lock. End or wait for that session, and give the same"

@@ -110,7 +110,8 @@ def backup_line(event: told.BackupStarted | told.BackupProgressed | told.BackupM
         case told.BackupStarted():
             how = "sealed" if event.sealed else "plain"
             proof = ", restored and compared as it is written" if event.proves else ""
-            return f"backup of {counted(event.tables, 'table')}, {how}{proof}: {event.path}"
+            beside = f", by {event.jobs} pg_dump side by side" if event.jobs > 1 else ""
+            return f"backup of {counted(event.tables, 'table')}, {how}{proof}{beside}: {event.path}"
         case told.BackupProgressed():
             rate = event.size_bytes / event.elapsed_s if event.elapsed_s > 0 else 0
             return (

@@ -86,8 +86,18 @@ class BackupKeys(Table):
     backup_dir: Text | None = None
     backup_recipients: Annotated[tuple[Recipient, ...], BeforeValidator(_listed)] | None = None
     backup_identity_command: Secret | None = None
+    backup_passphrase_command: Secret | None = None
     backup_manifest_key: Secret | None = None
     backup_plain: bool | None = None
+    backup_jobs: Annotated[int, Field(ge=1, le=64)] | None = None
+
+    @model_validator(mode="after")
+    def _are_sealed_in_one_way(self) -> Self:
+        if self.backup_recipients and self.backup_passphrase_command:
+            raise ValueError(
+                "backup_recipients and backup_passphrase_command are given: keep one of them"
+            )
+        return self
 
 
 class Defaults(BackupKeys):
