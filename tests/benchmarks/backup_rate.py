@@ -1,39 +1,74 @@
-"""How fast a backup is beside pg_dump alone at the same compression: python -m, or the test."""
+"""Show 5 at full size, by hand: ``python tests/benchmarks/backup_rate.py --rows 1000000``.
+
+A sealed, digested backup beside pg_dump alone at the same compression, in turns in one run, so that
+both meet the same machine. Ends with 1 below 0.9 of pg_dump's rate, or when memory grew.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import resource
+import shutil
+import statistics
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from opssight_migrate.backups import creation, seal
-from opssight_migrate.backups.creation import Order
-from opssight_migrate.backups.shelf import Shelf
-from opssight_migrate.model.events import unheard
-from opssight_migrate.postgres import clients, siblings
-from opssight_migrate.postgres.session import Session
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from tests.load import show  # noqa: E402
+
+from opssight_migrate.backups import creation, seal  # noqa: E402
+from opssight_migrate.backups.creation import Order  # noqa: E402
+from opssight_migrate.backups.shelf import Shelf  # noqa: E402
+from opssight_migrate.model.events import unheard  # noqa: E402
+from opssight_migrate.opssight import sample  # noqa: E402
+from opssight_migrate.postgres import clients, connect, siblings, sizes  # noqa: E402
+from opssight_migrate.postgres.cluster import Cluster  # noqa: E402
+from opssight_migrate.postgres.embedded import wheel_bin_dir  # noqa: E402
+from opssight_migrate.postgres.session import Session  # noqa: E402
+
+AT_LEAST = 0.9
+MOST_GROWN_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """The best seconds of each, and how much memory of this process grew over the backups."""
+    """The seconds of each, turn by turn, and how much memory of this process grew meanwhile."""
 
-    pg_dump_s: float
-    backup_s: float
+    pg_dump_s: tuple[float, ...]
+    backup_s: tuple[float, ...]
+    stored_bytes: int
     dumped_bytes: int
     grown_bytes: int
 
     @property
     def ratio(self) -> float:
-        """The backup's rate in parts of pg_dump's."""
-        return self.pg_dump_s / self.backup_s
+        """The backup's rate in parts of pg_dump's: the median of the turns."""
+        turns = zip(self.pg_dump_s, self.backup_s, strict=True)
+        return statistics.median(alone / ours for alone, ours in turns)
+
+    def text(self) -> str:
+        """Return the report."""
+        alone, ours = statistics.median(self.pg_dump_s), statistics.median(self.backup_s)
+        return (
+            f"{self.stored_bytes / 1e6:,.0f} MB of tables, dumped {self.dumped_bytes / 1e6:,.0f}\n"
+            f"pg_dump alone {alone:.2f} s ({self.stored_bytes / alone / 1e6:,.0f} MB/s):"
+            f" {', '.join(f'{s:.2f}' for s in self.pg_dump_s)}\n"
+            f"backup        {ours:.2f} s ({self.stored_bytes / ours / 1e6:,.0f} MB/s):"
+            f" {', '.join(f'{s:.2f}' for s in self.backup_s)}\n"
+            f"ratio of the rates {self.ratio:.2f}, memory grew by {self.grown_bytes / 1e6:.1f} MB"
+        )
 
 
 def measured(session: Session, directory: Path, *, rounds: int = 3) -> Rates:
-    """Run pg_dump into a file and a sealed backup in turns, so that both meet the same machine."""
+    """Run pg_dump into a file and a sealed backup in turns."""
     tools = clients.for_dump(session.server_version // 10_000)
     reached = siblings.for_program(session)
     alone = directory / "alone.dump"
@@ -49,7 +84,7 @@ def measured(session: Session, directory: Path, *, rounds: int = 3) -> Rates:
         subprocess.run(command, env=reached.environment, check=True)
 
     def back_up() -> None:
-        creation.create(session, order, unheard)
+        order.shelf.remove(creation.create(session, order, unheard))
 
     back_up()  # the first one loads the libraries
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -60,14 +95,44 @@ def measured(session: Session, directory: Path, *, rounds: int = 3) -> Rates:
         backups.append(_seconds(back_up))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return Rates(
-        pg_dump_s=min(dumps),
-        backup_s=min(backups),
+        pg_dump_s=tuple(dumps),
+        backup_s=tuple(backups),
+        stored_bytes=sizes.stored_bytes(session),
         dumped_bytes=alone.stat().st_size,
         grown_bytes=grown * 1024,
     )
+
+
+def main() -> int:
+    """Fill a server of our own, measure, and print it."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--rows", type=int, default=1_000_000, help="rows of the database")
+    asked.add_argument("--rounds", type=int, default=5, help="turns of each")
+    asked.add_argument("--bin-dir", type=Path, default=None, help="another PostgreSQL's programs")
+    given = asked.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="opssight-backup-", dir="/tmp"))
+    try:
+        with Cluster(
+            home, given.bin_dir or wheel_bin_dir(), durable=False, settings=show.SETTINGS
+        ) as cluster:
+            show.fill(cluster, "bench", given.rows / sum(sample.USUAL.by_table().values()))
+            session = connect.opened(cluster.conninfo("bench"), application_name="bench")
+            before = os.getloadavg()[0]
+            found = measured(session, home, rounds=given.rounds)
+            print(f"PostgreSQL {cluster.version}, load of the machine before {before:.1f}")  # noqa: T201
+            print(found.text())  # noqa: T201
+            session.close()
+    finally:
+        shutil.rmtree(home)
+    well = found.ratio >= AT_LEAST and found.grown_bytes < MOST_GROWN_BYTES
+    return 0 if well else 1
 
 
 def _seconds(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,7 +29,7 @@ def test_sealing_and_digesting_cost_little_beside_the_dump(
 
     rates = measured(session, tmp_path)
 
-    print(rates, f"ratio {rates.ratio:.2f}")  # noqa: T201 (figures for whoever asks with -s)
+    print(rates.text())  # noqa: T201 (figures for whoever asks with -s)
     assert rates.dumped_bytes > 10_000_000
     assert rates.grown_bytes < 16 * 1024 * 1024
     assert rates.ratio > 0.5, rates

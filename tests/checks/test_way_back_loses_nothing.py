@@ -16,7 +16,7 @@ from opssight_migrate.backups import scratch
 from opssight_migrate.commands.verify import VerifyRequest, verify
 from opssight_migrate.model.events import unheard
 from opssight_migrate.model.report import CheckResult, Report
-from opssight_migrate.postgres import embedded, leftovers, properties
+from opssight_migrate.postgres import embedded, properties
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
@@ -158,11 +158,11 @@ def test_what_a_killed_rehearsal_leaves_is_listed_by_cleanup_and_what_is_in_use_
         assert lender.stdout is not None
         lent = lender.stdout.readline().strip()
         try:
-            in_use = [one.name for one in leftovers.scratch_databases(peopled)]
+            in_use = sorted(scratch.abandoned(peopled))
         finally:
             lender.kill()
     until = time.monotonic() + 30
-    while not (left := [one.name for one in leftovers.scratch_databases(peopled)]):
+    while not (left := sorted(scratch.abandoned(peopled))):
         assert time.monotonic() < until
         time.sleep(0.1)
     with scratch.scratch(peopled, properties.read_properties(peopled)):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg import sql
@@ -14,6 +15,9 @@ from tests.commands.conftest import Asked, error_of, everything, run
 from tests.commands.test_rollback import go_back
 from tests.conftest import DatabaseAt, SettingsFor, run_on
 
+from opssight_migrate.backups import creation, scratch
+from opssight_migrate.backups.creation import Order
+from opssight_migrate.backups.shelf import Shelf, Shelved
 from opssight_migrate.commands import old_logs
 from opssight_migrate.commands.cleanup import CleanupRequest, cleanup
 from opssight_migrate.commands.rollback import RollbackRequest
@@ -24,7 +28,14 @@ from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
 from opssight_migrate.opssight import sample
 from opssight_migrate.opssight.revisions import RBAC, START, TARGET
-from opssight_migrate.postgres import archive, chain, rehearsal, sample_database
+from opssight_migrate.postgres import (
+    archive,
+    chain,
+    properties,
+    rehearsal,
+    sample_database,
+    shim_use,
+)
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.session import Session
@@ -160,6 +171,22 @@ def test_while_the_old_release_is_seen_the_shims_stay(
     )
     assert clean(settings, "shims").status == "ok"
     assert catalogue_text(session) == golden_text(TARGET)
+
+
+def test_statements_that_nobody_counts_are_not_taken_for_none(
+    counting: Cluster, opened: Callable[[str], Session]
+) -> None:
+    run_on(counting, sql.SQL("CREATE DATABASE {}").format(sql.Identifier("uncounted")))
+    session = opened(counting.conninfo("uncounted"))
+    session.execute("CREATE EXTENSION pg_stat_statements")
+    standing = frozenset({"default of teams.organization_id"})
+    assert shim_use.observed(session, standing) is not None
+
+    session.execute("SET pg_stat_statements.track = 'none'")
+
+    assert shim_use.observed(session, standing) is None
+    [blocker] = retirement.shim_blockers(session, standing, release_is_gone=False)
+    assert "counts nothing here" in blocker.message
 
 
 def test_shims_stay_while_a_run_is_not_finished(migrated: tuple[Settings, Session]) -> None:
@@ -339,6 +366,71 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
     finally:
         for one in made:
             run_on(server, sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(one)))
+
+
+def test_scratch_databases_of_killed_proofs_go_and_those_of_the_living_stay(
+    migrated: tuple[Settings, Session], server: Cluster
+) -> None:
+    settings, session = migrated
+    dead = f"{scratch.PREFIX}0123456789ab"
+    run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dead)))
+    with scratch.scratch(session, properties.read_properties(session)) as living:
+        # The next proof would have swept it: make it again, as a process killed just now left it.
+        run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dead)))
+
+        report = clean(settings, "artifacts")
+
+        assert report.status == "ok", report.diagnostics
+        assert [step.id for step in report.steps] == [f"database {dead}"]
+        there = session.rows(
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s)",
+            (scratch.PREFIX,),
+        )
+        assert there == [(living,)]
+
+
+def test_old_backups_go_but_for_the_newest_and_the_newest_proven_one(
+    database_at: DatabaseAt,
+    settings_for: SettingsFor,
+    opened: Callable[[str], Session],
+    tmp_path: Path,
+) -> None:
+    conninfo = database_at(START)
+    keys = {"url": conninfo, "backup_dir": str(tmp_path), "backup_plain": True, "backup": "never"}
+    settings = settings_for(conninfo, environments={"test": keys, "other": keys})
+    assert run(settings).status == "ok"
+    session = opened(conninfo)
+
+    def made(environment: str = "test", **changes: Any) -> Shelved:
+        order = Order(environment=environment, tool="t", shelf=Shelf(tmp_path), **changes)
+        return creation.create(session, order, unheard)
+
+    proven, parted = made(proves=True), made(jobs=2)
+    others = [made("other"), made(), made(), made()]
+    forged = made()
+    content = forged.manifest_path.read_text()
+    forged.manifest_path.write_text(content.replace('"test"', '"other"', 1))
+
+    assert clean(settings, "backups").status == "nothing_to_do"
+    session.execute("UPDATE opssight_migrate.runs SET status = 'failed' WHERE command = 'migrate'")
+    assert clean(settings, "backups", older_than=_AT_ONCE).status == "nothing_to_do"
+    session.execute("UPDATE opssight_migrate.runs SET status = 'ok' WHERE command = 'migrate'")
+    planned = clean(settings, "backups", older_than=_AT_ONCE, keep_last=1, dry_run=True)
+    report = clean(settings, *retirement.ALL, older_than=_AT_ONCE, release_is_gone=True)
+
+    name = parted.manifest_path.name.removesuffix(".manifest.json")
+    assert [step.id for step in planned.steps] == [f"backup {name}"]
+    assert report.status == "ok", report.diagnostics
+    assert f"backup {name}" in [step.id for step in report.steps]
+    assert not any(path.exists() for path in (parted.manifest_path, *parted.paths))
+    stay = [proven, *others, forged]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        path.name for one in stay for path in (one.manifest_path, *one.paths)
+    }
+    [audited] = session.rows(
+        "SELECT table_name FROM audit_logs WHERE description LIKE 'retired backup %'"
+    )
+    assert audited == (str(parted.path)[:100],)
 
 
 def _log(folder: Path, name: str) -> Path:

@@ -30,6 +30,9 @@ from opssight_migrate.postgres import catalog, clients, connect, digest, propert
 from opssight_migrate.postgres.session import Session
 
 _TELL_EVERY_S = 0.5
+# With so few cores, helpers of the digest would only take them from pg_dump, which is the slower.
+_FEW = 2
+_ALONE = "SET LOCAL max_parallel_workers_per_gather = 0"
 _SNAPSHOT = "SELECT pg_export_snapshot()"
 _WAL = "SELECT pg_current_wal_lsn()::text"
 _TIMELINE = """
@@ -178,6 +181,8 @@ def _digested(
 ) -> dict[str, TableFacts]:
     """Digest every table while it is dumped, and wait for the dump; raise what went wrong."""
     facts: dict[str, TableFacts] = {}
+    if dumping.width <= _FEW:
+        session.execute(_ALONE)
     for table, names in columns.items():
         found = digest.digest_table(session, table, names)
         facts[table] = TableFacts(columns=names, rows=found.rows, digest=found.value)

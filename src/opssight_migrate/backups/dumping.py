@@ -31,7 +31,10 @@ class Stream:
 
 
 class Dumping:
-    """All parts, stage by stage; ``begin`` starts one, and is called in threads."""
+    """All parts, stage by stage; ``begin`` starts one, and is called in threads.
+
+    ``width`` is how many run side by side at the most.
+    """
 
     def __init__(
         self, stages: Stages, begin: Callable[[Part], Stream], recipients: tuple[str, ...]
@@ -42,7 +45,8 @@ class Dumping:
         self._streams: list[Stream] = []
         self._lock = threading.Lock()
         self._is_over = False
-        self._pool = ThreadPoolExecutor(max_workers=1 + max(len(stage) for stage in stages))
+        self.width = max(len(stage) for stage in stages)
+        self._pool = ThreadPoolExecutor(max_workers=1 + self.width)
         self._work = self._pool.submit(self._dump)
 
     @property

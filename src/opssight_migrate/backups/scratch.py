@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from opssight_migrate.model.errors import PrivilegeError
-from opssight_migrate.postgres import leftovers, properties, siblings
+from opssight_migrate.postgres import properties, siblings
 from opssight_migrate.postgres.properties import DatabaseProperties
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
-PREFIX = leftovers.PROOF
+PREFIX = "opssight_proof_"
 """How the names of scratch databases begin; ``cleanup --artifacts`` lists those left behind."""
 
 PLAIN = DatabaseProperties(
@@ -68,6 +68,30 @@ def scratch(
         try:
             yield name
         finally:
+            _drop(maintenance, name)
+    finally:
+        maintenance.close()
+
+
+def abandoned(session: Session) -> frozenset[str]:
+    """Return the scratch databases on the session's server whose process does not live any more."""
+    maintenance = siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)
+    try:
+        found: set[str] = set()
+        for (name,) in maintenance.rows(_LEFT_BEHIND, (PREFIX,)):
+            if maintenance.scalar(_LOCKED, (name,)):
+                found.add(name)
+                maintenance.scalar(_FREED, (name,))
+        return frozenset(found)
+    finally:
+        maintenance.close()
+
+
+def drop_abandoned(session: Session, name: str) -> None:
+    """Drop a scratch database, unless somebody holds it."""
+    maintenance = siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)
+    try:
+        if maintenance.scalar(_LOCKED, (name,)):
             _drop(maintenance, name)
     finally:
         maintenance.close()

@@ -27,6 +27,9 @@ ShimsOption = Annotated[
 ArchivesOption = Annotated[
     bool, typer.Option("--archives", help="What rollbacks archived and no migration brought home.")
 ]
+BackupsOption = Annotated[
+    bool, typer.Option("--backups", help="Old backups of this environment; the newest stay.")
+]
 LogsOption = Annotated[bool, typer.Option("--logs", help="Log files of this environment.")]
 RetiredOption = Annotated[
     bool, typer.Option("--retired", help="Databases that rollbacks of data set aside.")
@@ -60,6 +63,7 @@ def cleanup(
     artifacts: ArtifactsOption = False,
     shims: ShimsOption = False,
     archives: ArchivesOption = False,
+    backups: BackupsOption = False,
     logs: LogsOption = False,
     retired: RetiredOption = False,
     everything: AllOption = False,
@@ -77,8 +81,8 @@ def cleanup(
       opssight-migrate cleanup -e staging --all --dry-run
       opssight-migrate cleanup -e staging --shims
     """
-    own = {"artifacts": artifacts, "shims": shims, "archives": archives, "logs": logs}
-    kinds = _kinds(everything, {**own, "retired": retired})
+    own = {"artifacts": artifacts, "shims": shims, "archives": archives, "backups": backups}
+    kinds = _kinds(everything, {**own, "logs": logs, "retired": retired})
     age = _age(older_than)
     is_gone = _GONE in (confirm or [])
     names = [name for name in confirm or [] if name != _GONE]
@@ -121,7 +125,8 @@ def _kinds(everything: bool, chosen: dict[str, bool]) -> tuple[str, ...]:
     )
     if not kinds:
         raise UsageError(
-            "say what to retire: --artifacts, --shims, --archives, --logs, --retired or --all",
+            "say what to retire: --artifacts, --shims, --archives, --backups, --logs, --retired"
+            " or --all",
             hint="opssight-migrate cleanup --all --dry-run",
         )
     return kinds

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from humanize import naturalsize
 
-from opssight_migrate.commands import old_logs, operators, undertaking, wiring
+from opssight_migrate.backups import manifest
+from opssight_migrate.commands import old_backups, old_logs, operators, safety, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.engine import preflight, retirement
 from opssight_migrate.engine.retirement import Limits, Retirement
@@ -163,12 +164,15 @@ class _Cleanup:
         )
 
     def _things(self, shims: tuple[str, ...]) -> list[Retirement]:
-        ctx, limits = self._context(), self._limits()
+        floor = self.settings.cleanup
+        ctx, limits = self._context(), self._limits(floor.keep_days)
+        aside = self._limits(floor.keep_retired_days)
         ways: dict[str, Callable[[], Iterable[Retirement]]] = {
             "shims": lambda: retirement.shim_retirements(ctx, shims),
             "archives": lambda: retirement.archive_retirements(ctx, limits),
             "artifacts": lambda: retirement.artifact_retirements(ctx, limits),
-            "retired": lambda: retirement.database_retirements(ctx, limits),
+            "retired": lambda: retirement.database_retirements(ctx, aside),
+            "backups": lambda: self._backups(limits),
             "logs": lambda: self._logs(limits),
         }
         return [thing for kind in self.request.kinds for thing in ways[kind]()]
@@ -187,12 +191,28 @@ class _Cleanup:
             for one in limits.above(candidates)
         ]
 
-    def _limits(self) -> Limits:
-        floor = self.settings.cleanup
-        keep = self.request.older_than or timedelta(days=floor.keep_days)
+    def _backups(self, limits: Limits) -> list[Retirement]:
+        shelf = safety.shelf_of(self.profile)
+        lying = old_backups.found(shelf, self.profile.name)
+        candidates = old_backups.candidates(
+            lying, self.profile.name, is_unfinished=retirement.is_unfinished(self.session)
+        )
+        return [
+            Retirement(
+                id=f"backup {one.name.removesuffix(manifest.SUFFIX)}",
+                title=old_backups.sentence(lying[one.name]),
+                table=str(lying[one.name].path),
+                work=partial(shelf.remove, lying[one.name]),
+                atomic=False,
+            )
+            for one in limits.above(candidates)
+        ]
+
+    def _limits(self, keep_days: int) -> Limits:
+        keep = self.request.older_than or timedelta(days=keep_days)
         return Limits(
             environment=self.profile.name,
-            keep_last=max(self.request.keep_last or 0, floor.keep_last),
+            keep_last=max(self.request.keep_last or 0, self.settings.cleanup.keep_last),
             before=utc_now() - keep,
         )
 

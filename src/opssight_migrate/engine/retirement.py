@@ -9,15 +9,16 @@ from functools import partial
 
 from humanize import naturalsize
 
+from opssight_migrate.backups import scratch
 from opssight_migrate.engine.floor import Candidate, above
 from opssight_migrate.model.plan import Blocker, Estimate, PlannedStep, PromisedLock
 from opssight_migrate.opssight import shims
-from opssight_migrate.postgres import archive, leftovers, shim_use, unfinished
+from opssight_migrate.postgres import archive, leftovers, rehearsal, shim_use, unfinished
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.base import StepContext
 
-KINDS = ("artifacts", "shims", "archives", "logs", "retired")
-ALL = ("artifacts", "shims", "archives", "logs")
+KINDS = ("artifacts", "shims", "archives", "backups", "logs", "retired")
+ALL = KINDS[:-1]
 """What --all means: a retired database may be the only place of rows, so it has to be named."""
 
 CONFIRMATION = "old-release-is-gone"
@@ -105,7 +106,7 @@ def shim_blockers(
     if seen is None and not release_is_gone:
         blockers.append(
             Blocker(
-                message="pg_stat_statements is not installed here, so nobody can tell whether the"
+                message="pg_stat_statements counts nothing here, so nobody can tell whether the"
                 " old release still writes",
                 hint=f"opssight-migrate cleanup --shims --confirm {CONFIRMATION}",
             )
@@ -162,14 +163,7 @@ def artifact_retirements(ctx: StepContext, limits: Limits) -> Iterator[Retiremen
                 atomic=False,
                 locks=(PromisedLock(relation=table),),
             )
-    for other in leftovers.scratch_databases(session):
-        yield Retirement(
-            id=f"database {other.name}",
-            title=f"scratch, {naturalsize(other.size_bytes)}",
-            table=other.name,
-            work=partial(leftovers.drop_database, session, other.name),
-            atomic=False,
-        )
+    yield from _scratch_retirements(session)
     runs = [
         Candidate(
             name=run.id,
@@ -187,6 +181,23 @@ def artifact_retirements(ctx: StepContext, limits: Limits) -> Iterator[Retiremen
             table="opssight_migrate.runs",
             work=partial(leftovers.forget_run, session, one.name),
         )
+
+
+def _scratch_retirements(session: Session) -> Iterator[Retirement]:
+    """Databases of rehearsals and of backups' proofs whose process was killed."""
+    abandoned = scratch.abandoned(session)
+    ways = {rehearsal.PREFIX: leftovers.drop_database, scratch.PREFIX: scratch.drop_abandoned}
+    for prefix, drop in ways.items():
+        for other in leftovers.scratch_databases(session, prefix):
+            if prefix == scratch.PREFIX and other.name not in abandoned:
+                continue
+            yield Retirement(
+                id=f"database {other.name}",
+                title=f"scratch, {naturalsize(other.size_bytes)}",
+                table=other.name,
+                work=partial(drop, session, other.name),
+                atomic=False,
+            )
 
 
 def database_retirements(ctx: StepContext, limits: Limits) -> Iterator[Retirement]:

@@ -12,11 +12,9 @@ from opssight_migrate.opssight import shims
 from opssight_migrate.opssight.goings import golden_names
 from opssight_migrate.opssight.revisions import REVISIONS
 from opssight_migrate.postgres import audit_chain, journal
-from opssight_migrate.postgres.rehearsal import PREFIX as REHEARSAL
 from opssight_migrate.postgres.session import Session
 
 RETIRED = "_before_"
-PROOF = "opssight_proof_"
 """How the names of databases begin in which backups and rollbacks are tried."""
 _NAME_BYTES = 63
 
@@ -115,10 +113,9 @@ def forget_run(session: Session, run_id: str) -> None:
     session.execute(_FORGET_RUN, (run_id,))
 
 
-def scratch_databases(session: Session) -> tuple[OtherDatabase, ...]:
-    """Return the scratch databases of rehearsals and proofs that nobody uses any more."""
-    found = [one for prefix in (REHEARSAL, PROOF) for one in _databases(session, prefix)]
-    return tuple(one for one in found if not one.sessions)
+def scratch_databases(session: Session, prefix: str) -> tuple[OtherDatabase, ...]:
+    """Return the databases whose names begin so and to which nobody is connected."""
+    return tuple(one for one in _databases(session, prefix) if not one.sessions)
 
 
 def retired_databases(session: Session) -> tuple[OtherDatabase, ...]:

@@ -16,6 +16,8 @@ SELECT n.nspname::text
   FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace
  WHERE x.extname = 'pg_stat_statements'
 """
+# Unknown where the library is not loaded; "none" where it was told to count nothing.
+_COUNTED = "SELECT coalesce(current_setting('pg_stat_statements.track', true), 'none')"
 _INSERTS = """
 SELECT s.query, sum(s.calls)::int8
   FROM {} AS s
@@ -58,7 +60,7 @@ def observed(session: Session, standing: frozenset[str]) -> tuple[Use, ...] | No
     Raises: StatementError where the extension is there and cannot be asked.
     """
     schema = session.scalar(_WHERE)
-    if schema is None:
+    if schema is None or session.scalar(_COUNTED) == "none":
         return None
     view = sql.Identifier(schema, "pg_stat_statements")
     found: list[Use] = []

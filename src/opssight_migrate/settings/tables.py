@@ -187,10 +187,14 @@ class Verify(Table):
 
 
 class Cleanup(Table):
-    """[cleanup]: the floor. What is among the newest ``keep_last`` is never retired."""
+    """[cleanup]: the floor. What is among the newest ``keep_last`` is never retired.
+
+    ``keep_retired_days`` is for the databases that rollbacks of data set aside.
+    """
 
     keep_last: Annotated[int, Field(ge=1)] = 3
     keep_days: Annotated[int, Field(ge=0)] = 30
+    keep_retired_days: Annotated[int, Field(ge=0)] = 30
 
 
 class Environment(BackupKeys):
