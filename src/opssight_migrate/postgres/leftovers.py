@@ -15,7 +15,6 @@ from opssight_migrate.postgres import audit_chain, journal
 from opssight_migrate.postgres.session import Session
 
 RETIRED = "_before_"
-"""How the names of databases begin in which backups and rollbacks are tried."""
 _NAME_BYTES = 63
 
 _INVALID = """
