@@ -14,6 +14,7 @@ from opssight_migrate.model.report import (
     ForecastTime,
     LastRun,
     LockReceipt,
+    Next,
     Performance,
     Proof,
     QueryTime,
@@ -173,6 +174,33 @@ def test_a_slower_query_stands_with_both_plans_and_what_is_not_known_is_said() -
     assert "CPU and memory not known" in page
 
 
+def test_catalogue_differences_stand_apart_with_what_is_not_ours() -> None:
+    schema = CheckResult(id="golden", title="g", category="schema", status="failed", findings=1)
+    other = CheckResult(id="rows", title="r", category="integrity", status="failed", findings=1)
+    page = html.page(
+        report(
+            checks=(schema, other),
+            diagnostics=(
+                Diagnostic(code="golden", severity="error", message="altered", hint="DROP;\nMAKE;"),
+                Diagnostic(code="golden", severity="note", message="theirs"),
+                Diagnostic(code="rows", severity="error", message="swapped", rows=1),
+                Diagnostic(code="rows", severity="note", message="elsewhere"),
+            ),
+        )
+    )
+    found, apart = page.index("<h2>What was found"), page.index("<h2>Catalogue differences")
+    assert found < page.index("swapped") < apart < page.index("altered") < page.index("theirs")
+    assert page.index("theirs") < page.index("<h2>Checks") < page.index("elsewhere")
+    assert "<code>DROP;</code><br><code>MAKE;</code>" in page
+    assert "1 row<" in page
+
+
+def test_what_to_do_next_stands_with_the_verdict() -> None:
+    page = html.page(report(next=(Next(command="opssight-migrate status", why="look"),)))
+
+    assert page.index("opssight-migrate status") < page.index("<h2>")
+
+
 def test_a_good_report_says_so_and_has_no_findings() -> None:
     page = html.page(report(status="ok", exit_code=0, checks=(), diagnostics=()))
 
@@ -206,3 +234,14 @@ def test_a_bar_shows_time_wait_and_forecast_on_one_scale() -> None:
     assert quick.width == 2
     assert "300 ms of it for locks" in slow.said
     assert bars([step(took_ms=None)]) == []
+
+
+def test_locks_of_one_transaction_were_waited_for_at_once() -> None:
+    held = [("users", 300, 4), ("teams", 300, 4), ("users", 100, 2)]
+    locks = tuple(
+        LockReceipt(relation=name, mode="ACCESS EXCLUSIVE", waited_ms=waited, held_ms=held_ms)
+        for name, waited, held_ms in held
+    )
+    (bar,) = bars([step(took_ms=2_000).model_copy(update={"locks": locks})])
+
+    assert "400 ms of it for locks" in bar.said

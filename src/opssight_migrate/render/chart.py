@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from opssight_migrate.model.report import ReportStep
 from opssight_migrate.render.phrases import duration
@@ -58,7 +59,9 @@ def _forecast(step: ReportStep) -> int | None:
 
 
 def _waited(step: ReportStep) -> int:
-    return sum(lock.waited_ms for lock in step.locks)
+    """Return the time that a step waited: locks of one transaction were waited for at once."""
+    together = groupby(step.locks, key=lambda lock: (lock.waited_ms, lock.held_ms))
+    return sum(waited_ms for (waited_ms, _), _ in together)
 
 
 def _said(step: ReportStep) -> str:

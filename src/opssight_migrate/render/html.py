@@ -11,7 +11,7 @@ from opssight_migrate.model.report import Diagnostic, Report
 from opssight_migrate.render.chart import bars, time_taken
 from opssight_migrate.render.performance_text import pages_of, server_sentence, times_of
 from opssight_migrate.render.phrases import counted
-from opssight_migrate.render.visible import visible
+from opssight_migrate.render.visible import visible, visible_lines
 
 _GOOD = {"ok", "nothing_to_do"}
 _VERDICTS = {
@@ -33,12 +33,14 @@ def page(report: Report) -> str:
     ran = any(step.duration_ms is not None for step in report.steps)
     steps = report.steps if ran else (last.steps if last else ())
     bad = [one for one in report.diagnostics if one.severity != "note"]
+    catalogue = {check.id for check in report.checks if check.category == "schema"}
     return _template().render(
         report=report,
         good=report.status in _GOOD and not (report.command == "verify" and bad),
         verdict=_verdict(report),
-        bad=bad,
-        notes=[one for one in report.diagnostics if one.severity == "note"],
+        found=[one for one in bad if one.code not in catalogue],
+        differences=[one for one in report.diagnostics if one.code in catalogue],
+        notes=[d for d in report.diagnostics if d.severity == "note" and d.code not in catalogue],
         mending=_mending(report.diagnostics),
         steps=steps,
         steps_of=None if ran or last is None else last,
@@ -77,6 +79,8 @@ def _template() -> Template:
         "server": server_sentence,
         "times": times_of,
         "pages": pages_of,
+        "lines": visible_lines,
+        "rows": lambda number: counted(number, "row"),
         "many": lambda number: "-" if number is None else f"{number:,}",
     }
     environment.filters |= filters

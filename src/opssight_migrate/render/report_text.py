@@ -9,7 +9,7 @@ from opssight_migrate.model.report import CheckResult, Diagnostic, Report, Repor
 from opssight_migrate.render.performance_text import performance_lines
 from opssight_migrate.render.phrases import count, counted, duration
 from opssight_migrate.render.plan_text import heading, shims_line, table
-from opssight_migrate.render.visible import visible
+from opssight_migrate.render.visible import visible, visible_lines
 
 _TO_THE_RIGHT = frozenset({2, 3, 4})
 _STATUS = {
@@ -77,7 +77,10 @@ def finding_lines(finding: Diagnostic) -> list[str]:
     if finding.keys:
         text += f": {', '.join(finding.keys)}"
         text += ", …" if finding.rows is not None and finding.rows > len(finding.keys) else ""
-    lines = [visible(text), *([visible(f"  help: {finding.hint}")] if finding.hint else [])]
+    lines = [visible(text)]
+    if finding.hint:
+        first, *rest = visible_lines(finding.hint)
+        lines += [f"  help: {first}", *(f"        {line}" for line in rest)]
     for detail in finding.details:
         lines += [visible(f"  {detail.title}:"), *(visible(f"    {one}") for one in detail.lines)]
     return lines
