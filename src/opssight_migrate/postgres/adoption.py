@@ -121,6 +121,11 @@ def finish(ddl: Ddl, series: Series) -> None:
         # TimescaleDB numbers the copies that it gives to a chunk: "1_2_metrics_user_id_fkey".
         if not key.name[0].isdigit():
             ddl.remade(series.table, key)
+    validate_inbound(ddl, series)
+
+
+def validate_inbound(ddl: Ddl, series: Series) -> None:
+    """Validate the foreign keys of others to the table, while everybody works on."""
     for schema, other, name, validated in inbound(ddl, series.table):
         if not validated:
             wanted = (Wanted(other, Mode.SHARE_UPDATE_EXCLUSIVE),) if schema == "public" else ()
@@ -155,6 +160,7 @@ class _CutOver:
         start, end = self._range()
         replace_by_twin(self.ddl, series, before)
         hypertables.make(session, series)
+        carried.revoke_unasked(session, series.table, before)
         carried.carry(session, series.table, carried.but(before, carried.FOREIGN_KEY))
         bound = carried.of(before, carried.INBOUND, carried.TRIGGER)
         if self.choice.write_available and not bound:

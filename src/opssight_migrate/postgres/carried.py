@@ -7,7 +7,7 @@ out on the new one, and what is read from that one afterwards must be equal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from psycopg import sql
@@ -21,7 +21,7 @@ OWN_TRIGGERS = ("ts_insert_blocker", "ts_cagg_invalidation_trigger")
 # In the order in which they can be made; statements are the server's own text where it has one.
 _PIECES = """
 WITH t AS (SELECT c.*, 'public.' || quote_ident(c.relname) AS place FROM pg_class AS c
-            WHERE c.oid = to_regclass('public.' || quote_ident(%(table)s)))
+            WHERE c.oid = to_regclass(quote_ident(%(schema)s) || '.' || quote_ident(%(table)s)))
 SELECT 1, 'column', a.attname::text, NULL,
        concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull,
                  pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text,
@@ -61,7 +61,8 @@ SELECT 8, 'index', i.relname::text, pg_get_indexdef(x.indexrelid), ''
  WHERE NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = x.indexrelid
                       AND k.contype IN ('p', 'u', 'x'))
 UNION ALL
-SELECT 9, 'statistics', s.stxname::text, pg_get_statisticsobjdef(s.oid), ''
+SELECT 9, 'statistics', s.stxname::text, pg_get_statisticsobjdef(s.oid),
+       s.stxnamespace::regnamespace::text
   FROM t JOIN pg_statistic_ext AS s ON s.stxrelid = t.oid
 UNION ALL
 SELECT 10, 'foreign key', k.conname::text,
@@ -72,12 +73,6 @@ UNION ALL
 SELECT 11, 'trigger', g.tgname::text, pg_get_triggerdef(g.oid), ''
   FROM t JOIN pg_trigger AS g ON g.tgrelid = t.oid AND NOT g.tgisinternal
  WHERE g.tgname <> ALL(%(own_triggers)s)
-UNION ALL
-SELECT 12, 'trigger state', g.tgname::text,
-       format('ALTER TABLE %%s %%s TRIGGER %%I', place, CASE g.tgenabled WHEN 'D' THEN 'DISABLE'
-              WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, g.tgname), ''
-  FROM t JOIN pg_trigger AS g ON g.tgrelid = t.oid AND NOT g.tgisinternal
- WHERE g.tgname <> ALL(%(own_triggers)s) AND g.tgenabled <> 'O'
 UNION ALL
 SELECT 13, 'policy', p.policyname::text,
        format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s', p.policyname, place, p.permissive,
@@ -129,8 +124,8 @@ SELECT DISTINCT 17, 'view', format('%%I.%%I', n.nspname, v.relname),
   JOIN pg_namespace AS n ON n.oid = v.relnamespace
 UNION ALL
 SELECT 18, 'inbound foreign key', format('%%I.%%I', n.nspname, k.conname),
-       format('ALTER TABLE %%I.%%I ADD CONSTRAINT %%I %%s', n.nspname, o.relname, k.conname,
-              pg_get_constraintdef(k.oid)),
+       format('ALTER TABLE %%I.%%I ADD CONSTRAINT %%I %%s NOT VALID', n.nspname, o.relname,
+              k.conname, regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '')),
        format('ALTER TABLE %%I.%%I DROP CONSTRAINT %%I', n.nspname, o.relname, k.conname)
   FROM t JOIN pg_constraint AS k ON k.confrelid = t.oid AND k.contype = 'f'
    AND k.conparentid = 0
@@ -159,9 +154,9 @@ class Piece:
         return f"{self.kind} {self.name}".strip()
 
 
-def pieces(session: Session, table: str) -> tuple[Piece, ...]:
-    """Return all that hangs on a table of ``public``, but for its primary key."""
-    parameters = {"table": table, "own_triggers": list(OWN_TRIGGERS)}
+def pieces(session: Session, table: str, schema: str = "public") -> tuple[Piece, ...]:
+    """Return all that hangs on a table, but for its primary key."""
+    parameters = {"schema": schema, "table": table, "own_triggers": list(OWN_TRIGGERS)}
     return tuple(
         Piece(kind=kind, name=name, statement=statement, detail=detail or "")
         for _, kind, name, statement, detail in session.rows(_PIECES, parameters)
@@ -179,25 +174,58 @@ def but(found: Iterable[Piece], *kinds: str) -> tuple[Piece, ...]:
 
 
 def carry(session: Session, table: str, wanted: Iterable[Piece]) -> None:
-    """Make ``wanted`` on the table of that name, in the caller's transaction.
+    """Make what is lacking of ``wanted`` on the table of that name, in the caller's transaction.
 
-    What default privileges gave to the new table without being asked is taken back first.
+    Foreign keys of others come back without a look at the rows: to validate them is left to the
+    caller.
     """
-    recipe = tuple(wanted)
     there = pieces(session, table)
-    for extra in of(there, GRANT):
-        if extra not in recipe and extra.statement is not None:
-            undone = extra.statement.replace("GRANT ", "REVOKE ", 1).replace(" TO ", " FROM ", 1)
-            _run(session, undone.removesuffix(" WITH GRANT OPTION"))
-    for piece in recipe:
+    for piece in wanted:
         if piece.statement is not None and piece not in there:
             _run(session, piece.statement)
 
 
+def revoke_unasked(session: Session, table: str, wanted: Iterable[Piece]) -> None:
+    """Take back what default privileges gave to a new table without being asked."""
+    recipe = set(wanted)
+    for extra in of(pieces(session, table), GRANT):
+        if extra not in recipe and extra.statement is not None:
+            undone = extra.statement.replace("GRANT ", "REVOKE ", 1).replace(" TO ", " FROM ", 1)
+            _run(session, undone.removesuffix(" WITH GRANT OPTION"))
+
+
+def triggers_of(session: Session, table: str, schema: str) -> tuple[Piece, ...]:
+    """Return the triggers of a table elsewhere as those of the table of that name in ``public``."""
+    place = sql.Identifier(schema, table).as_string(session.connection).replace('"', "")
+    return tuple(
+        replace(
+            piece, statement=str(piece.statement).replace(f" ON {place} ", f" ON public.{table} ")
+        )
+        for piece in of(pieces(session, table, schema), TRIGGER)
+    )
+
+
+def drop_triggers(session: Session, table: str, found: Iterable[Piece]) -> None:
+    """Drop triggers, which would otherwise see each row again that is moved or copied."""
+    for piece in of(found, TRIGGER):
+        session.execute(
+            sql.SQL("DROP TRIGGER {} ON {}").format(
+                sql.Identifier(piece.name), sql.Identifier("public", table)
+            )
+        )
+
+
 def let_go(session: Session, found: Iterable[Piece]) -> None:
-    """Take away what must not follow a table: foreign keys of others to it, owned sequences."""
+    """Take away what must not follow a table: foreign keys of others to it, owned sequences.
+
+    Statistics objects have a schema of their own, and would keep their names from the new table.
+    """
     for piece in of(found, INBOUND):
         _run(session, piece.detail)
+    for piece in of(found, "statistics"):
+        session.execute(
+            sql.SQL("DROP STATISTICS {}").format(sql.Identifier(piece.detail, piece.name))
+        )
     for piece in of(found, "sequence"):
         owned = str(piece.statement)
         _run(session, f"{owned[: owned.index(' OWNED BY ')]} OWNED BY NONE")

@@ -84,11 +84,11 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
             "SELECT set_config('statement_timeout', %s, true)", (f"{choice.held_s * 1000:.0f}ms",)
         )
         before = carried.pieces(session, table)
-        for piece in carried.of(before, carried.INBOUND):
-            carried.let_go(session, (piece,))
+        carried.let_go(session, carried.of(before, carried.INBOUND))
+        carried.drop_triggers(session, table, before)
         hypertables.widen_key(session, series)
         hypertables.make(session, series, moves_rows=not catalog.table_is_empty(session, table))
-        carried.carry(session, table, carried.of(before, carried.INBOUND))
+        carried.carry(session, table, carried.of(before, carried.INBOUND, carried.TRIGGER))
         adoption.prove(session, table, carried.but(before, carried.FOREIGN_KEY))
 
     others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
@@ -103,6 +103,7 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
             where=table,
             hint="opssight-migrate migrate --window DURATION grants a longer time",
         ) from error
+    adoption.validate_inbound(ddl, series)
 
 
 def is_whole(session: Session, table: str) -> bool:

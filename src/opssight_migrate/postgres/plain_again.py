@@ -82,6 +82,7 @@ def restore(ddl: Ddl, series: Series) -> None:
             ddl.remade(table, key)
         _copy_rest(ddl, series)
     _narrow_key(ddl, series)
+    adoption.validate_inbound(ddl, series)
     _clear(session)
 
 
@@ -122,6 +123,7 @@ def _replace(ddl: Ddl, series: Series, back: Chunk | None) -> None:
         session.execute(sql.SQL(_MOVED).format(table=aside, schema=sql.Identifier("public")))
         _drop_copied_keys(session, table)
         _name_indexes(session, table, before)
+        carried.drop_triggers(session, table, carried.pieces(session, table))
     else:
         _let_go(session, table, before)
         session.execute(
@@ -130,8 +132,11 @@ def _replace(ddl: Ddl, series: Series, back: Chunk | None) -> None:
             ).format(series.place, sql.Identifier(REST, table))
         )
         hypertables.add_key(session, series)
-    carried.carry(session, table, carried.but(before, carried.FOREIGN_KEY))
-    adoption.prove(session, table, carried.but(before, carried.FOREIGN_KEY))
+        carried.revoke_unasked(session, table, before)
+    # Triggers would see the rows again that are copied back: they come at the end.
+    now = carried.but(before, carried.FOREIGN_KEY, carried.TRIGGER)
+    carried.carry(session, table, now)
+    adoption.prove(session, table, now)
 
 
 def _let_go(session: Session, table: str, before: tuple[Piece, ...]) -> None:
@@ -188,10 +193,15 @@ def _copy_rest(ddl: Ddl, series: Series) -> None:
         session.execute(drop, (chunk.end,))
 
     def gone() -> None:
+        carried.carry(session, table, carried.triggers_of(session, table, REST))
         session.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(REST, table)))
 
     others = {key.table for key in _keys(session, table) if key.schema == "public"}
-    ddl.transaction(f"DROP {REST}.{table}", tuple(Wanted(o) for o in sorted(others)), gone)
+    wanted = (
+        Wanted(table, Mode.SHARE_ROW_EXCLUSIVE),
+        *(Wanted(other) for other in sorted(others)),
+    )
+    ddl.transaction(f"DROP {REST}.{table}", wanted, gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +239,9 @@ def _narrow_key(ddl: Ddl, series: Series) -> None:
     ddl.index(narrow, table, ("id",), unique=True)
 
     def swap() -> None:
+        # A foreign key to (id, timestamp) may have been bound to the primary key's index.
+        others = carried.of(carried.pieces(session, table), carried.INBOUND)
+        carried.let_go(session, others)
         session.execute(
             sql.SQL(
                 "ALTER TABLE {table} DROP CONSTRAINT {key},"
@@ -239,8 +252,11 @@ def _narrow_key(ddl: Ddl, series: Series) -> None:
                 narrow=sql.Identifier(narrow),
             )
         )
+        carried.carry(session, table, others)
 
-    ddl.transaction(f"PRIMARY KEY {table}", (Wanted(table, Mode.ACCESS_EXCLUSIVE),), swap)
+    others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
+    wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+    ddl.transaction(f"PRIMARY KEY {table}", wanted, swap)
 
 
 def _clear(session: Session) -> None:

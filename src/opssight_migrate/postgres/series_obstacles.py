@@ -34,11 +34,13 @@ SELECT 'rule ' || r.rulename, format('DROP RULE %%I ON public.%%I', r.rulename, 
   FROM pg_rewrite AS r WHERE r.ev_class = to_regclass('public.' || quote_ident(%(table)s))
 """
 _TRIGGERS = """
-SELECT 'row trigger with a transition table ' || g.tgname,
+SELECT CASE g.tgenabled WHEN 'O' THEN 'row trigger with a transition table '
+                        ELSE 'trigger that is not just enabled ' END || g.tgname,
        format('DROP TRIGGER %%I ON public.%%I', g.tgname, %(table)s::text)
   FROM pg_trigger AS g
  WHERE g.tgrelid = to_regclass('public.' || quote_ident(%(table)s)) AND NOT g.tgisinternal
-   AND g.tgtype & 1 = 1 AND (g.tgoldtable IS NOT NULL OR g.tgnewtable IS NOT NULL)
+   AND (g.tgtype & 1 = 1 AND (g.tgoldtable IS NOT NULL OR g.tgnewtable IS NOT NULL)
+        OR g.tgenabled <> 'O')
 """
 _INHERITANCE = """
 SELECT 'inheritance: child ' || h.inhrelid::regclass,
