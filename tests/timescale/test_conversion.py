@@ -8,11 +8,16 @@ import pytest
 from tests.timescale import rows
 from tests.timescale.conftest import ContextFor
 
+from opssight_migrate.model.errors import LockBudgetError, StatementError
+from opssight_migrate.model.events import Event, StatementStarted
 from opssight_migrate.model.plan import Severity
-from opssight_migrate.postgres import carried, hypertables, reader, standing
+from opssight_migrate.postgres import carried, conversion, hypertables, reader, standing
+from opssight_migrate.postgres.locks import Door
+from opssight_migrate.postgres.series_ways import Choice, Way
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.timescale import Offer
 from opssight_migrate.steps.base import StepContext
-from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries
+from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries, series_of
 
 
 def failures(ctx: StepContext) -> list[str]:
@@ -62,3 +67,94 @@ def test_a_filled_table_is_attached_without_a_copy_and_keeps_every_row(
     assert rows.write_metric(timescale, "2026-11-25") > 400 * 3
     actual = reader.read_catalogue(timescale)
     assert standing.altered(timescale, "80bd6a3c3fa1", actual) == []
+
+
+def test_a_table_is_adopted_by_create_chunk_where_the_licence_has_no_attach(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 100)
+    before = rows.digests(timescale)
+    ctx = context_for()
+    series = series_of(ctx.profile.time_series)[0]
+    choice = Choice(way=Way.ADOPT, why="", held_s=1.0, write_available=True)
+
+    conversion.convert(ctx.ddl, lambda _: ctx.door, series, choice)
+
+    assert hypertables.adopted(timescale, "metrics") is not None
+    assert rows.digests(timescale) == before
+    assert conversion.is_whole(timescale, "metrics")
+
+
+def test_rows_that_arrive_between_the_cut_and_the_attach_are_kept_whatever_their_time(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 100)
+
+    class PullThePlugError(Exception):
+        """The process is gone."""
+
+    def die_before_the_attach(event: Event) -> None:
+        if isinstance(event, StatementStarted) and event.what == "ATTACH metrics":
+            raise PullThePlugError
+
+    way = {**ATTACH, "cut_over": "write-available"}
+    with pytest.raises(PullThePlugError):
+        SetUpTimeSeries().apply(context_for(die_before_the_attach, **way))
+    assert timescale.scalar("SELECT count(*) FROM metrics") == 0
+    keys = [rows.write_metric(timescale, at) for at in ("2026-03-02", "2020-01-01", "2026-11-25")]
+    actual = reader.read_catalogue(timescale)
+    assert standing.refused(timescale, "80bd6a3c3fa1", actual) == []
+    ctx = context_for(**way)
+    assert failures(ctx)[0] == "metrics is not wholly a hypertable yet"
+
+    convert(ctx)
+
+    assert timescale.scalar("SELECT count(*) FROM metrics") == 103
+    found = timescale.rows("SELECT id FROM metrics WHERE id = ANY(%s) ORDER BY id", (keys,))
+    assert [key for (key,) in found] == keys
+    assert standing.altered(timescale, "80bd6a3c3fa1", reader.read_catalogue(timescale)) == []
+
+
+def test_rows_that_only_a_window_could_move_are_refused_without_one(
+    timescale: Session, context_for: ContextFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.fill(timescale, 100)
+    old = Offer(installed="2.11.0", reason=None, licence="timescale", has_columnstore=True)
+    monkeypatch.setattr("opssight_migrate.postgres.timescale.offered", lambda _: old)
+    way: dict[str, Any] = {"defaults": {"stall_budget": "1ms"}}
+
+    with timescale.reading():
+        blockers = list(SetUpTimeSeries().preconditions(context_for(**way)))
+        granted = list(SetUpTimeSeries().preconditions(context_for(window_s=60.0, **way)))
+
+    assert [one.where for one in blockers] == ["metrics", "log_entries"]
+    assert "--window DURATION" in str(blockers[0].hint)
+    assert granted == []
+    convert(context_for(window_s=60.0, **way))
+    assert timescale.scalar("SELECT count(*) FROM metrics") == 100
+
+
+def test_a_window_that_is_too_short_changes_nothing_and_can_be_granted_again(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    ctx = context_for()
+    series = series_of(ctx.profile.time_series)[0]
+
+    def canceled(_: float) -> Door:
+        raise StatementError("canceling statement due to statement timeout", sqlstate="57014")
+
+    choice = Choice(way=Way.COPY, why="", held_s=1.5)
+    with pytest.raises(LockBudgetError, match=r"could not be moved within 1\.5 s"):
+        conversion.convert(ctx.ddl, canceled, series, choice)
+
+
+def test_neither_once_nor_twice_does_a_second_run_change_anything(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 100)
+    convert(context_for(**ATTACH))
+    before = carried.pieces(timescale, "metrics"), rows.digests(timescale)
+
+    convert(context_for(**ATTACH))
+
+    assert (carried.pieces(timescale, "metrics"), rows.digests(timescale)) == before

@@ -29,13 +29,15 @@ class TimeSeriesAreHypertables(Check):
         for table, time in SERIES:
             if conversion.is_whole(ctx.session, table):
                 continue
-            hindrances = series_obstacles.of(
-                ctx.session, table, time, keeps_table=False, compresses=False
-            )
-            stops = [one.sentence for one in hindrances if one.stops]
+            stops: list[str] = []
             message = f"{table} is not a hypertable"
             if timescale.is_hypertable(ctx.session, table):
                 message = f"{table} is not wholly a hypertable: its conversion was not finished"
+            else:
+                hindrances = series_obstacles.of(
+                    ctx.session, table, time, keeps_table=False, compresses=False
+                )
+                stops = [one.sentence for one in hindrances if one.stops]
             yield Finding(
                 check_id=self.id,
                 severity=Severity.NOTE if stops else Severity.FAIL,

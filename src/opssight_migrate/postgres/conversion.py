@@ -53,6 +53,9 @@ class Outlook:
 def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outlook:
     """Say what is in the way of a table, and which way it would go. Reads only."""
     table = series.table
+    if timescale.is_hypertable(session, table):
+        choice = series_ways.going_on(offer, stall_s=grants.stall_s)
+        return Outlook(choice=choice, hindrances=(), rows=0)
     rows = 0
     if catalog.relation_exists(session, table) and not catalog.table_is_empty(session, table):
         # Statistics may not know yet of rows that are there.

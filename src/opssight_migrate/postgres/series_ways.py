@@ -58,6 +58,12 @@ def choose(
     return Choice(way=Way.COPY, why=why, held_s=window_s, locked_s=window_s)
 
 
+def going_on(offer: Offer, *, stall_s: float) -> Choice:
+    """Return the way of a table that was put aside already: it is attached."""
+    way = Way.ATTACH if offer.attaches else Way.ADOPT
+    return Choice(way=way, why="it goes on from where it stopped", held_s=stall_s)
+
+
 def _adopted(offer: Offer, rows: int, stall_s: float, cut_over: CutOver) -> Choice:
     scan_s = rows / rates.SCANNED_ROWS_PER_S
     way = Way.ATTACH if offer.attaches else Way.ADOPT

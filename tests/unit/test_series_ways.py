@@ -1,0 +1,73 @@
+"""Which way a table becomes a hypertable: by its rows, the version and the licence."""
+
+from __future__ import annotations
+
+import pytest
+
+from opssight_migrate.postgres.series_ways import CutOver, Way, choose
+from opssight_migrate.postgres.timescale import Offer
+
+COMMUNITY = Offer(
+    installed="2.23.0",
+    reason=None,
+    licence="timescale",
+    attaches=True,
+    adopts=True,
+    has_columnstore=True,
+)
+APACHE = Offer(installed="2.23.0", reason=None, licence="apache", adopts=True)
+OLD = Offer(installed="2.11.0", reason=None, licence="timescale")
+UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None, adopts=True)
+
+
+@pytest.mark.parametrize(
+    ("offer", "rows", "window_s", "way"),
+    [
+        (COMMUNITY, 0, None, Way.EMPTY),
+        (OLD, 0, None, Way.EMPTY),
+        (OLD, 20_000, None, Way.COPY),
+        (COMMUNITY, 20_001, None, Way.ATTACH),
+        (COMMUNITY, 2_000_000, 600.0, Way.ATTACH),
+        (APACHE, 2_000_000, None, Way.ADOPT),
+        (UNKNOWN, 2_000_000, None, Way.ADOPT),
+        (OLD, 2_000_000, None, Way.REFUSED),
+        (OLD, 2_000_000, 600.0, Way.COPY),
+    ],
+)
+def test_the_way_follows_from_rows_version_and_licence(
+    offer: Offer, rows: int, window_s: float | None, way: Way
+) -> None:
+    choice = choose(offer, rows, stall_s=0.5, window_s=window_s, cut_over="auto")
+
+    assert choice.way is way
+
+
+@pytest.mark.parametrize(
+    ("cut_over", "rows", "write_available"),
+    [
+        ("auto", 400_000, False),
+        ("auto", 2_000_000, True),
+        ("atomic", 2_000_000, False),
+        ("write-available", 400_000, True),
+    ],
+)
+def test_nobody_waits_for_a_scan_that_would_be_noticed_unless_configured_so(
+    cut_over: CutOver, rows: int, write_available: bool
+) -> None:
+    choice = choose(COMMUNITY, rows, stall_s=0.5, window_s=None, cut_over=cut_over)
+
+    assert choice.write_available is write_available
+    assert ("everybody waits" in choice.why) is not write_available
+
+
+def test_a_window_bounds_the_lock_and_its_lack_is_explained() -> None:
+    granted = choose(OLD, 2_000_000, stall_s=0.5, window_s=600.0, cut_over="auto")
+    refused = choose(OLD, 2_000_000, stall_s=0.5, window_s=None, cut_over="auto")
+
+    assert (granted.held_s, granted.locked_s) == (600.0, 600.0)
+    assert "TimescaleDB 2.11.0, licence timescale cannot adopt a table" in refused.why
+    assert "about 25 s" in refused.why
+
+
+def test_only_the_community_licence_compresses() -> None:
+    assert [offer.compresses for offer in (COMMUNITY, APACHE, UNKNOWN)] == [True, False, False]
