@@ -14,7 +14,6 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import psutil  # noqa: E402
 import psycopg  # noqa: E402
 from psycopg import sql  # noqa: E402
+from tests.homes import new_home  # noqa: E402
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate  # noqa: E402
 from opssight_migrate.model.events import BatchDone, Event  # noqa: E402
@@ -218,7 +218,7 @@ def _agree(plan: Plan, is_copy: bool) -> None:
 
 
 def _run(sizes: list[int], turns: int) -> list[Rate]:
-    home = Path(tempfile.mkdtemp(prefix="opssight-rates-", dir="/tmp"))
+    home = new_home("rates")
     try:
         with Cluster(home, wheel_bin_dir(), durable=False, settings=_SERVER) as cluster:
             return [rate for step in _STEPS for rate in measured(cluster, step, sizes, turns)]
