@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -100,8 +101,7 @@ def test_a_plan_file_that_is_none_is_wrong_usage(place: Path, url: str) -> None:
 
 
 def test_waiting_for_another_run_is_told_and_ends(place: Path, url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        other = Session(connection)
+    with closing(Session(psycopg.connect(url, autocommit=True))) as other:
         exclusive.take(other)
         done = run("migrate", "--yes", "--wait", "2s", cwd=place)
     assert done.returncode == ExitCode.BUSY

@@ -455,7 +455,8 @@ def test_stopped_anywhere_the_same_command_goes_on_into_the_same_archive(
     assert archive.entries(session) == ()
 
 
-@pytest.mark.parametrize("at", [2, 5, 9, 14])
+# Before these the run only measures and digests, and has nothing to be undone.
+@pytest.mark.parametrize("at", [14, 17, 21, 26])
 def test_a_migration_that_stopped_on_the_way_is_undone_with_its_unstamped_revision(
     database_at: DatabaseAt,
     settings_for: SettingsFor,

@@ -56,7 +56,7 @@ def test_a_standby_is_refused_with_and_without_dry_run_and_can_be_read(
         assert (report.exit_code, error_of(report)[0]) == (7, "OM304")
         assert "is a standby" in error_of(report)[1]
     assert seen.exit_code == 0
-    assert [diagnostic.code for diagnostic in seen.diagnostics] == ["OM304"]
+    assert [diagnostic.code for diagnostic in seen.diagnostics] == ["OM310", "OM304"]
     assert seen.revision is not None
     assert seen.revision.from_ == START
     assert verified.exit_code == 0
