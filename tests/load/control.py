@@ -59,12 +59,12 @@ class PlainDdl(Ddl):
 
 
 def migrate(session: Session) -> None:
-    """Take a database at the start to the target in one transaction."""
+    """Take a database at the start to the chain's end in one transaction."""
     with session.writing():
-        for revision in revisions.between(revisions.START, revisions.TARGET):
+        for revision in revisions.between(revisions.START, revisions.HEAD):
             with _plainly(session):
                 _module(revision.id).upgrade()
-        session.execute(_STAMP, (revisions.TARGET,))
+        session.execute(_STAMP, (revisions.HEAD,))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from opssight_migrate.model.events import (
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
 from opssight_migrate.opssight import sample
-from opssight_migrate.opssight.revisions import START
+from opssight_migrate.opssight.revisions import HEAD, START
 from opssight_migrate.postgres import chain, sample_database
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
@@ -173,13 +173,15 @@ def settings_for(conninfo: str, **tables: object) -> Settings:
     )
 
 
-def migrate(conninfo: str, emit: Emit = unheard, **tables: object) -> Report:
-    """Carry out the verb, whole, on the database of ``conninfo``."""
+def migrate(
+    conninfo: str, emit: Emit = unheard, *, to: str | None = None, **tables: object
+) -> Report:
+    """Carry out the verb, whole, on the database of ``conninfo``; ``to`` None: to the target."""
     settings = settings_for(conninfo, **tables)
     return carry_out(
         settings,
         settings.profile(None),
-        MigrateRequest(),
+        MigrateRequest(to=to),
         confirm=_yes,
         emit=emit,
     )
@@ -245,7 +247,7 @@ def migrate_under_load(
     also: Callable[[Event], None] = unheard,
     **tables: object,
 ) -> Migrated:
-    """Migrate while the load goes on; ``also`` hears each event after it was noted."""
+    """Migrate through every revision while the load goes on; ``also`` hears each event after."""
     told: list[Told] = []
 
     def emit(event: Event) -> None:
@@ -255,7 +257,7 @@ def migrate_under_load(
     with load_on(conninfo, jobs) as drive:
         time.sleep(_WARM_S)
         started = time.monotonic()
-        report = migrate(conninfo, emit, **tables)
+        report = migrate(conninfo, emit, to=HEAD, **tables)
         ended = time.monotonic()
         time.sleep(_TAIL_S)
         traffic = drive.end()

@@ -18,7 +18,7 @@ from tests.load import show
 from tests.load.show import Shown
 from tests.load.traffic import KINDS
 
-from opssight_migrate.opssight.revisions import TARGET
+from opssight_migrate.opssight.revisions import HEAD
 from opssight_migrate.opssight.tables import TENANT_TABLES
 from opssight_migrate.postgres.cluster import Cluster
 
@@ -130,7 +130,7 @@ def test_what_nobody_wrote_meanwhile_is_proven_to_be_identical(attempts: Attempt
         assert proof is not None
         assert proof.tables == 22
         assert set(proof.differing) == WRITTEN_TABLES
-        assert (proof.catalogue or "").startswith(f"catalogue equal to {TARGET}")
+        assert (proof.catalogue or "").startswith(f"catalogue equal to {HEAD}")
 
 
 def test_a_second_run_gives_a_role_to_the_users_that_came_late(attempts: Attempts) -> None:
