@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 from tests.backups.conftest import new_key
 from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
@@ -211,3 +212,41 @@ def test_a_name_is_cut_by_us_and_keeps_its_run() -> None:
     cut = swap.retired_name("ä" * 31, "r0123456789")
     assert len(cut.encode()) <= 63
     assert cut.endswith("_before_r0123456789")
+
+
+def test_a_person_is_asked_for_the_passphrase_of_the_backup(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("open sesame")
+    keys = {
+        "backup_recipients": (),
+        "backup_passphrase_command": SecretStr(f"cat {tmp_path / 'secret.txt'}"),
+    }
+    environment = settings.environments["test"]
+    sealing = settings.model_copy(
+        update={"environments": {"test": environment.model_copy(update=keys)}}
+    )
+    path = backed_up(sealing)
+    asked: list[str] = []
+
+    def ask(name: str) -> SecretStr:
+        asked.append(name)
+        return SecretStr("open sesame" if len(asked) > 1 else "wrong")
+
+    def attempt() -> Report:
+        return rollback_data.rollback_data(
+            settings,
+            settings.profile(None),
+            RestoreRequest(backup_file=path, dry_run=True),
+            confirm=Asked(),
+            emit=unheard,
+            ask=ask,
+        )
+
+    wrong, right = attempt(), attempt()
+
+    assert (wrong.exit_code, error_of(wrong)[0]) == (10, "OM803")
+    assert right.status == "pending", right.diagnostics
+    assert asked == [path.name] * 2
+    alone = restored(settings, path, dry_run=True)
+    assert alone.exit_code == 4

@@ -51,9 +51,12 @@ def embedded_server(
 ) -> Iterator[Cluster]:
     """A server of the product's own, in a folder of the test."""
     home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
-    cluster = Cluster(home, wheel_bin_dir(), durable=False)
-    monkeypatch.setattr(embedded, "default_cluster", lambda: cluster)
-    yield cluster
+
+    def default_cluster() -> Cluster:
+        return Cluster(home, wheel_bin_dir(), durable=False)
+
+    monkeypatch.setattr(embedded, "default_cluster", default_cluster)
+    yield default_cluster()
     shutil.rmtree(home)
 
 
@@ -109,7 +112,11 @@ def test_rows_go_back_where_they_stand_and_the_rest_is_archived_or_in_the_backup
     )
     asked: list[Plan] = []
 
-    report = restored(settings, path, lambda plan, _: asked.append(plan))
+    asking = settings.model_copy(
+        update={"old_release": settings.old_release.model_copy(update={"rehearse": True})}
+    )
+
+    report = restored(asking, path, lambda plan, _: asked.append(plan))
 
     assert report.exit_code == 0, report.diagnostics
     [plan] = asked
@@ -123,6 +130,12 @@ def test_rows_go_back_where_they_stand_and_the_rest_is_archived_or_in_the_backup
     assert after.catalogue == before.catalogue
     assert rows_of(after, before) == before.rows
     assert session.rows(_SEQUENCES) == sequences
+    assert {one.id: one.status for one in report.checks} == {
+        "digests": "passed",
+        "revision": "passed",
+        "catalogue": "passed",
+        "old-release": "passed",
+    }
     [backup] = [one for one in report.artifacts if one.kind == "backup"]
     assert backup.verified
     assert session.rows(_DATABASES) == databases

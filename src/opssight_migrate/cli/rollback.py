@@ -200,6 +200,7 @@ class _Asked:
         """Do what was asked for, and return the report."""
         known = (stage.settings, stage.profile)
         if self.backup_file is not None:
+            from opssight_migrate.cli.passphrase import asker
             from opssight_migrate.commands import rollback_data
 
             restore = rollback_data.RestoreRequest(
@@ -211,7 +212,10 @@ class _Asked:
                 dry_run=dry_run,
                 argv_hint=stage.hint,
             )
-            return rollback_data.rollback_data(*known, restore, confirm=ask, emit=stage.emit)
+            secret = asker(no_input=stage.shared.no_input)
+            return rollback_data.rollback_data(
+                *known, restore, confirm=ask, emit=stage.emit, ask=secret
+            )
         from opssight_migrate.commands import rollback as command
         from opssight_migrate.commands import safety
 

@@ -126,6 +126,7 @@ class InPlace:
             ctx = wiring.looking(self.live, self.profile, self.emit)
             self._schema(retreat(ctx, onward))
         undertaking.look_again(self.live, self.draft)
+        undertaking.validate(self.live, self.draft, self.plan.revision_to)
         rehearsal.after_rollback(self.profile, self.live, self.draft, self.emit)
         self.draft.next.append(
             undertaking.next_step(

@@ -23,6 +23,7 @@ from opssight_migrate.model.events import (
     StepStarted,
 )
 from opssight_migrate.model.plan import Plan
+from opssight_migrate.opssight.revisions import is_published
 from opssight_migrate.postgres import (
     connect,
     exclusive,
@@ -87,6 +88,11 @@ class Replacing:
             maintenance.close()
         self._ended(retired, written, time.monotonic() - started)
         self._look_again()
+
+    @property
+    def target(self) -> str | None:
+        """The revision that the database is to be at; None for an empty one."""
+        return self.plan.revision_to if is_published(self.plan.revision_to) else None
 
     def _complete(self, new: str) -> None:
         """Write the run into the journal that goes along, and undo revisions where asked for."""
@@ -177,6 +183,7 @@ class Replacing:
         """Say where the database is now, and what the old release can do there."""
         with wiring.connected(self.profile, "rollback", self.emit) as now:
             undertaking.look_again(now, self.draft)
+            undertaking.validate(now, self.draft, self.target)
             rehearsal.after_rollback(self.profile, now, self.draft, self.emit)
         self._next("verify", "see that everything is as it should be")
         why = f"once nobody needs {', '.join(self.draft.retired)} any more"

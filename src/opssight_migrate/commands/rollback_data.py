@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from opssight_migrate.commands import (
     wiring,
 )
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.replacing import Replacing
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.retreat import Retreat, retreat
@@ -37,6 +39,7 @@ from opssight_migrate.postgres import (
     standing,
     standstill,
     swap,
+    timescale_restore,
 )
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.standstill import Moment
@@ -72,12 +75,19 @@ class RestoreRequest:
 
 
 def rollback_data(
-    settings: Settings, profile: Profile, request: RestoreRequest, *, confirm: Confirm, emit: Emit
+    settings: Settings,
+    profile: Profile,
+    request: RestoreRequest,
+    *,
+    confirm: Confirm,
+    emit: Emit,
+    ask: AskPassphrase | None = None,
 ) -> Report:
     """Take the profile's database back to a backup; the old one stays under another name.
 
     Everything is restored and compared beside the live database first, in a dry run too, so that
-    the plan is exact. ``confirm`` is asked with that plan; it raises to decline.
+    the plan is exact. ``confirm`` is asked with that plan; it raises to decline. ``ask`` asks for a
+    passphrase; None means that nobody can be asked.
     """
     draft = Draft("rollback", profile, dry_run=request.dry_run)
 
@@ -88,7 +98,7 @@ def rollback_data(
     with draft.recording(), wiring.reachable(profile, tell) as opened:
         live = opened("opssight-migrate/rollback")
         try:
-            _Restore(settings, profile, request, opened, live, draft, tell).go(confirm)
+            _Restore(settings, profile, request, opened, live, draft, tell, ask).go(confirm)
         finally:
             live.close()
     return draft.report()
@@ -103,6 +113,7 @@ class _Restore:
     live: Session
     draft: Draft
     emit: Emit
+    ask: AskPassphrase | None
     is_copy: bool = field(default=False, init=False)
 
     def go(self, confirm: Confirm) -> None:
@@ -179,8 +190,21 @@ class _Restore:
         """Restore into a scratch database, and return a session on it."""
         where = "beside the live database" if host is self.live else "on the embedded server"
         self._note(f"restoring {source.path.name} {where}, as {new}")
-        source.restore(host, new, as_owner=host is self.live)
-        return siblings.sibling(host, new, _APPLICATION)
+        restored = siblings.sibling(host, new, _APPLICATION)
+        try:
+            with self._minding_timescale(restored):
+                source.restore(host, new, as_owner=host is self.live)
+        except BaseException:
+            restored.close()
+            raise
+        return restored
+
+    def _minding_timescale(self, restored: Session) -> AbstractContextManager[None]:
+        """Where the live database has TimescaleDB, so has its backup, in the same version."""
+        version = timescale_restore.version_in(self.live)
+        if version is None:
+            return nullcontext()
+        return timescale_restore.restoring(restored, version)
 
     def _is_agreed(self, plan: Plan, confirm: Confirm) -> bool:
         """Show the plan and ask; false where it was a dry run."""
@@ -203,7 +227,8 @@ class _Restore:
             plan = restore_plan.without_steps(self.profile, facts, now, None)
             self.draft.database, self.draft.revision_to = facts, now
         source = sources.source_of(
-            self.request.backup_file, identities.given(self.profile, self.request.identity)
+            self.request.backup_file,
+            identities.given(self.profile, self.request.identity, self.ask),
         )
         source.check(self.live, facts, self.profile)
         blockers: list[Blocker] = []

@@ -20,7 +20,7 @@ from opssight_migrate.model.errors import (
 )
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.model.plan import Plan
-from opssight_migrate.model.report import Next
+from opssight_migrate.model.report import CheckResult, Diagnostic, Next
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, reader, standing
 from opssight_migrate.postgres.chain import Drive
@@ -117,6 +117,36 @@ def close(observer: Observer, emit: Emit) -> None:
     if observer.blind_because is not None:
         message = f"lock receipts lack their victims: {observer.blind_because}"
         emit(Noted(severity="warning", message=message))
+
+
+def validate(session: Session, draft: Draft, target: str | None) -> None:
+    """Say in the report whether revision and catalogue are what a rollback was to end with."""
+    with session.reading():
+        now = catalog.current_revision(session)
+        is_known = now is not None and revisions.is_published(now)
+        altered = standing.refused(session, now, reader.read_catalogue(session)) if is_known else []
+    is_there = now == target
+    draft.checks += [
+        _check("revision", f"The database is at {target}", 0 if is_there else 1),
+        _check("catalogue", f"The catalogue is that of {now}", len(altered)),
+    ]
+    for one in altered:
+        message = f"after the rollback, {one.sentence}"
+        draft.diagnostics.append(
+            Diagnostic(
+                code="catalogue", severity="warning", message=message, hint=one.mending or None
+            )
+        )
+
+
+def _check(name: str, title: str, findings: int) -> CheckResult:
+    return CheckResult(
+        id=name,
+        title=title,
+        category="rollback",
+        status="failed" if findings else "passed",
+        findings=findings,
+    )
 
 
 def look_again(session: Session, draft: Draft) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from humanize import naturalsize
 
-from opssight_migrate.model.plan import DatabaseFacts, Loss, Plan, PlannedStep, PromisedLock
+from opssight_migrate.model.plan import (
+    PROMISED_MS,
+    DatabaseFacts,
+    Loss,
+    Plan,
+    PlannedStep,
+    PromisedLock,
+)
 from opssight_migrate.render.phrases import count, counted, duration
 from opssight_migrate.render.visible import visible
 
@@ -164,10 +171,11 @@ def _forecast(steps: tuple[PlannedStep, ...]) -> str:
     wal = naturalsize(sum(step.estimate.wal_bytes for step in steps))
     runs = max(step.forecast.runs for step in steps)
     source = f"from {counted(runs, 'earlier run')} here" if runs else "from reference rates"
-    return (
-        f"Forecast: {duration(p50_s)}, at worst about {duration(p90_s)}, and {wal} of WAL"
-        f" ({source}); no strong lock is asked for longer than 50 ms."
-    )
+    forecast = f"Forecast: {duration(p50_s)}, at worst about {duration(p90_s)}, and {wal} of WAL"
+    longest = max((k.at_most_ms for s in steps for k in s.estimate.locks), default=0)
+    if longest > PROMISED_MS:
+        return f"{forecast} ({source})."
+    return f"{forecast} ({source}); no strong lock is asked for longer than {PROMISED_MS} ms."
 
 
 def _kept(kept: tuple[str, ...]) -> list[str]:
