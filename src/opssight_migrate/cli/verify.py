@@ -42,6 +42,14 @@ ProbeOption = Annotated[
 ShowSqlOption = Annotated[
     bool, typer.Option("--show-sql", help="Print the SQL that would mend a finding; run none.")
 ]
+RestoreOption = Annotated[
+    bool,
+    typer.Option("--restore", help="Rehearse a rollback with the newest backup, restored."),
+]
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option("--identity", metavar="FILE", help="Open its seal with the age or ssh key here."),
+]
 JunitOption = Annotated[
     Path | None,
     typer.Option("--junit", metavar="FILE", help="Also write the checks as JUnit XML."),
@@ -59,6 +67,8 @@ def verify(
     only: OnlyOption = None,
     probe: ProbeOption = False,
     show_sql: ShowSqlOption = False,
+    restore: RestoreOption = False,
+    identity: IdentityOption = None,
     report: ReportOption = None,
     junit: JunitOption = None,
     list_checks: ListOption = False,
@@ -74,6 +84,7 @@ def verify(
     from opssight_migrate.cli.stage import Stage
 
     def work(stage: Stage) -> Report:
+        from opssight_migrate.cli.passphrase import asker
         from opssight_migrate.commands import verify as command
 
         request = command.VerifyRequest(
@@ -81,6 +92,9 @@ def verify(
             only=tuple(only or ()),
             probe=probe,
             show_sql=show_sql,
+            restores=restore,
+            identity=identity,
+            ask=asker(no_input=shared.no_input),
             argv_hint=stage.hint,
         )
         _refuse_unknown(request)

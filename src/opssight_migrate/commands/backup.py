@@ -12,7 +12,7 @@ from opssight_migrate.commands import safety, wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.commands.identities import AskPassphrase, at_hand
 from opssight_migrate.engine.stopping import StopSignal
-from opssight_migrate.model.errors import BackupError, MigrateError, StandbyError, UsageError
+from opssight_migrate.model.errors import MigrateError, StandbyError, UsageError
 from opssight_migrate.model.events import Emit, Event, Noted
 from opssight_migrate.model.report import CheckResult, Diagnostic, Next, Report
 from opssight_migrate.postgres import connect, exclusive, journal, marker
@@ -170,16 +170,7 @@ def _write_down(
 def _chosen(profile: Profile, path: Path | None) -> Shelved:
     if path is not None:
         return shelf.taken(path)
-    place = safety.shelf_of(profile)
-    for one in place.listed(profile.name):
-        if isinstance(one, Spoilt):
-            raise one.error
-        return one
-    raise BackupError(
-        f"there is no backup of {profile.name} in {place.directory}",
-        where=str(place.directory),
-        hint="opssight-migrate backup create",
-    )
+    return safety.newest(profile)
 
 
 def _opener(backup: Shelved) -> str:

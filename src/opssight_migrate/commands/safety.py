@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from opssight_migrate import __version__
 from opssight_migrate.backups import creation, room, scratch, seal
 from opssight_migrate.backups.creation import Order
-from opssight_migrate.backups.shelf import Shelf, Shelved
+from opssight_migrate.backups.shelf import Shelf, Shelved, Spoilt
 from opssight_migrate.model.errors import (
+    BackupError,
     BackupPolicyError,
     ClientToolError,
     ConfigError,
@@ -36,6 +37,23 @@ _HOW = 'write backup_recipients = ["age1..."], backup_plain = true, or backup = 
 def shelf_of(profile: Profile) -> Shelf:
     """Return the shelf of an environment."""
     return Shelf(shelf_dir(profile.backups.directory))
+
+
+def newest(profile: Profile) -> Shelved:
+    """Return the newest backup of an environment.
+
+    Raises: BackupError where there is none; what is wrong with it, where it is spoilt.
+    """
+    place = shelf_of(profile)
+    for one in place.listed(profile.name):
+        if isinstance(one, Spoilt):
+            raise one.error
+        return one
+    raise BackupError(
+        f"there is no backup of {profile.name} in {place.directory}",
+        where=str(place.directory),
+        hint="opssight-migrate backup create",
+    )
 
 
 def is_wanted(profile: Profile) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from opssight_migrate import web
 from opssight_migrate.checks import CHECKS
 from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext, Rehearsal
-from opssight_migrate.commands import wiring
+from opssight_migrate.commands import way_back, wiring
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.way_back import WayBack
 from opssight_migrate.engine import checker
 from opssight_migrate.engine.checker import Outcome
@@ -38,12 +41,16 @@ ALL = "all"
 class VerifyRequest:
     """What the operator asked for: checks by category or id (empty: all), and how.
 
-    ``probe`` lets checks write rows that are rolled back; ``show_sql`` keeps what would mend a
-    finding; ``argv_hint`` is how to name the same environment again, for the ``next:`` lines.
+    ``restores`` rehearses a rollback with the newest backup, opened with ``identity`` or what
+    ``ask`` asks for; ``probe`` lets checks write rows that are rolled back; ``show_sql`` keeps what
+    would mend a finding; ``argv_hint`` is how to name the same environment again, for ``next:``.
     """
 
     categories: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    restores: bool = False
+    identity: Path | None = None
+    ask: AskPassphrase | None = None
     probe: bool = False
     show_sql: bool = False
     argv_hint: str = ""
@@ -68,6 +75,7 @@ def verify(
 
     with draft.recording():
         checks = _chosen(request)
+        rehearsal = _rehearsal(settings, profile, request, checks)
         with wiring.connected(profile, "verify", tell) as session:
             draft.database = connect.facts(session)
             with session.reading():
@@ -79,7 +87,7 @@ def verify(
                 time_series=profile.time_series,
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
-                rehearsal=_rehearsal(settings, profile),
+                rehearsal=rehearsal,
                 requests=web.requests_of(settings.verify.http, profile.platform_url),
                 emit=tell,
             )
@@ -91,8 +99,23 @@ def verify(
     return draft.report()
 
 
-def _rehearsal(settings: Settings, profile: Profile) -> Rehearsal | None:
-    return WayBack(settings=settings, profile=profile) if settings.verify.rehearse else None
+def _rehearsal(
+    settings: Settings, profile: Profile, request: VerifyRequest, checks: Sequence[Check]
+) -> Rehearsal | None:
+    """Return how a rollback is rehearsed: with a backup where that was asked for.
+
+    Raises: UsageError, BackupError and what opening the backup raises.
+    """
+    if not request.restores:
+        if not settings.verify.rehearse:
+            return None
+        return WayBack(settings=settings, profile=profile)
+    if not any(check.category == "rollback" for check in checks):
+        raise UsageError(
+            "--restore belongs to the rehearsal of a rollback, which is not asked for",
+            hint="opssight-migrate verify -t rollback --restore",
+        )
+    return way_back.from_backup(settings, profile, request.identity, request.ask)
 
 
 def _last_run(session: Session) -> LastRun | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -13,7 +14,8 @@ from pydantic import SecretStr
 from opssight_migrate.backups import comparison, scratch, structure, verification
 from opssight_migrate.backups.shelf import Shelved
 from opssight_migrate.checks.base import NotAskableError
-from opssight_migrate.commands import wiring
+from opssight_migrate.commands import identities, safety, wiring
+from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.commands.rollback import RollbackRequest, rollback
 from opssight_migrate.engine import preflight, round_trip
@@ -100,11 +102,17 @@ class WayBack:
         self, host: Session, database: str, plan: Plan, check_id: str
     ) -> Iterator[Finding]:
         profile = self._profile_of(siblings.conninfo(host, database))
+        yes = _agree
         look = siblings.sibling(host, database, _APPLICATION)
         try:
+            if self.backup is not None:  # it may be from before the migration
+                there = MigrateRequest(to=plan.revision_from)
+                got = migrate(self.settings, profile, there, confirm=yes, emit=unheard)
+                if failed := _failure(got, "the migration of the backup", check_id):
+                    yield failed
+                    return
             before = round_trip.read(look)
             back = RollbackRequest(to_revision=revisions.START)
-            yes = _agree
             went = rollback(self.settings, profile, back, confirm=yes, emit=unheard)
             if failed := _failure(went, "the rollback", check_id, may_refuse=True):
                 yield failed
@@ -133,6 +141,19 @@ class WayBack:
             old_release=self.profile.old_release.model_copy(update={"rehearse": False}),
             backups=replace(self.profile.backups, policy="never"),
         )
+
+
+def from_backup(
+    settings: Settings, profile: Profile, identity: Path | None, ask: AskPassphrase | None
+) -> WayBack:
+    """Return the rehearsal with the newest backup of the environment, looked at and openable.
+
+    Raises: BackupError and its kin, ConfigError.
+    """
+    backup = safety.newest(profile)
+    verification.check_file(backup, profile.backups.manifest_key)
+    keys = identities.given(profile, identity, ask)(backup)
+    return WayBack(settings=settings, profile=profile, backup=backup, identities=keys)
 
 
 @contextmanager
