@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import psycopg
 import pytest
@@ -181,14 +183,7 @@ def test_a_row_that_changed_though_nobody_else_wrote_is_told_as_different(
     # The counter as it is after the change stands for a change that no counter tells of.
     written = counted(session, "users", above=writes_of(before, "users"))
     unaware = [
-        Snapshot(
-            table=one.table,
-            columns=one.columns,
-            rows=one.rows,
-            digest=one.digest,
-            writes=written if one.table == "users" else one.writes,
-        )
-        for one in before
+        replace(one, writes=written if one.table == "users" else one.writes) for one in before
     ]
     compared: list[Event] = []
 
@@ -199,6 +194,23 @@ def test_a_row_that_changed_though_nobody_else_wrote_is_told_as_different(
     assert "DIFFERENT though nobody else wrote: users" in verdict.proof.sentence
     unequal = [e.table for e in compared if isinstance(e, TableCompared) and not e.equal]
     assert unequal == ["users"]
+
+
+def test_a_change_that_is_our_own_is_not_put_down_to_others(
+    taken: tuple[Session, tuple[Snapshot, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, before = taken
+    session.before_commit = partial(snapshots.count_ours, session, before[0].run_id)
+    with session.writing():
+        session.execute(RENAMED)
+    session.before_commit = None
+    counted(session, "users", above=writes_of(before, "users"))
+    monkeypatch.setattr(proof, "_STATISTICS_S", 0.0)
+
+    verdict = proof.compare(session, before, unheard)
+
+    assert verdict.lost == ("users",)
+    assert "DIFFERENT though nobody else wrote: users" in verdict.proof.sentence
 
 
 def writes_of(before: tuple[Snapshot, ...], table: str) -> int:

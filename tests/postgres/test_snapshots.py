@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import psycopg
 import pytest
@@ -39,7 +42,8 @@ def test_a_run_finds_what_it_kept(kept: Session) -> None:
     book = Journal.begin(kept, FACTS)
     snapshots.keep(kept, book.run_id, [USERS, TEAMS])
 
-    assert snapshots.first_of(kept, book.lineage) == (TEAMS, USERS)
+    found = (replace(one, run_id=book.run_id) for one in (TEAMS, USERS))
+    assert snapshots.first_of(kept, book.lineage) == tuple(found)
 
 
 def test_a_run_that_goes_on_compares_with_what_was_before_the_killed_one(kept: Session) -> None:
@@ -49,7 +53,7 @@ def test_a_run_that_goes_on_compares_with_what_was_before_the_killed_one(kept: S
     snapshots.keep(kept, second.run_id, [TEAMS])
     third = Journal.begin(kept, FACTS)
 
-    assert snapshots.first_of(kept, third.lineage) == (USERS,)
+    assert snapshots.first_of(kept, third.lineage) == (replace(USERS, run_id=first.run_id),)
 
 
 def test_a_lineage_without_a_snapshot_has_none(kept: Session) -> None:
@@ -67,6 +71,23 @@ def test_a_snapshot_is_kept_whole_or_not_at_all(kept: Session) -> None:
         snapshots.keep(kept, book.run_id, [TEAMS, USERS, USERS])
 
     assert snapshots.first_of(kept, book.lineage) == ()
+
+
+def test_what_we_write_is_counted_once_and_what_was_rolled_back_is_not(kept: Session) -> None:
+    book = Journal.begin(kept, FACTS)
+    snapshots.keep(kept, book.run_id, [USERS, TEAMS])
+    kept.execute("CREATE TABLE users (id int)")
+    kept.before_commit = partial(snapshots.count_ours, kept, book.run_id)
+
+    with kept.writing():
+        kept.execute("INSERT INTO users SELECT generate_series(1, 3)")
+        with kept.writing():
+            kept.execute("DELETE FROM users WHERE id = 1")
+    with suppress(ZeroDivisionError), kept.writing():
+        kept.execute("DELETE FROM users")
+        raise ZeroDivisionError
+
+    assert snapshots.writes_by_us(kept, book.run_id) == {"users": 4, "teams": 0}
 
 
 def test_what_others_write_is_counted_and_what_they_read_is_not(

@@ -56,6 +56,7 @@ def take(
             if one.rows or table not in _SEEDED_WHEN_EMPTY:
                 taken.append(
                     Snapshot(
+                        run_id=journal.run_id,
                         table=table,
                         columns=tuple(names),
                         rows=one.rows,
@@ -105,14 +106,24 @@ def compare(session: Session, before: Sequence[Snapshot], emit: Emit) -> Verdict
 
 
 def _written(session: Session, differing: Sequence[Snapshot]) -> tuple[str, ...]:
-    """Name those of the tables that somebody wrote to, as soon as the server knows of all."""
+    """Name those that somebody beside us wrote to, as soon as the server knows of all."""
     until = time.monotonic() + _STATISTICS_S
+    ours = snapshots.writes_by_us(session, differing[0].run_id) if differing else {}
     while True:
         writes = snapshots.writes_by_table(session) if differing else {}
-        found = tuple(one.table for one in differing if writes.get(one.table, 0) != one.writes)
+        found = tuple(
+            one.table
+            for one in differing
+            if _is_by_others(one, writes.get(one.table, 0), ours.get(one.table, 0))
+        )
         if len(found) == len(differing) or time.monotonic() > until:
             return found
         time.sleep(_POLL_S)
+
+
+def _is_by_others(before: Snapshot, writes: int, ours: int) -> bool:
+    """Tell whether more was written than we did; counted anew, the server cannot say by whom."""
+    return writes < before.writes or writes - before.writes > ours
 
 
 def _sentence(before: Sequence[Snapshot], written: Sequence[str], lost: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from opssight_migrate.engine import baseline, batches, equivalence, proof
 from opssight_migrate.engine.equivalence import Equivalence
@@ -21,7 +22,7 @@ from opssight_migrate.model.events import (
 from opssight_migrate.model.plan import Estimate, Finding, PlannedStep, Severity
 from opssight_migrate.model.report import Proof
 from opssight_migrate.opssight.golden import Catalogue
-from opssight_migrate.postgres import catalog, reader, standing
+from opssight_migrate.postgres import catalog, reader, snapshots, standing
 from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.snapshots import Snapshot
 from opssight_migrate.steps.base import BaseStep, BatchedStep, Step, StepContext
@@ -55,6 +56,16 @@ class Runner:
         """
         before = proof.take(self.ctx.session, self.journal, self.ctx.emit)
         baseline.take(self.ctx.session, self.journal, self.ctx.emit, self.ctx.drive.pause_point)
+        if before:
+            count = partial(snapshots.count_ours, self.ctx.session, before[0].run_id)
+            self.ctx.session.before_commit = count
+        try:
+            self._carry_out(steps, planned)
+        finally:
+            self.ctx.session.before_commit = None
+        return self._proven(before)
+
+    def _carry_out(self, steps: tuple[BaseStep, ...], planned: tuple[PlannedStep, ...]) -> None:
         plans = {step.step_id: step for step in planned}
         for number, step in enumerate(steps, start=1):
             self.ctx.drive.pause_point()
@@ -83,7 +94,6 @@ class Runner:
                 )
             )
         self.ctx.drive.pause_point()
-        return self._proven(before)
 
     def _apply(self, step: BaseStep, plan: PlannedStep) -> int | None:
         self.ctx.session.named(f"opssight-migrate/{self.journal.run_id}/{step.id}")

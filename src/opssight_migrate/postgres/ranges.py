@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS opssight_migrate.snapshot_ranges (
     digest numeric NOT NULL,
     PRIMARY KEY (run_id, table_name, lo)
 );
-ALTER TABLE opssight_migrate.snapshots ADD COLUMN IF NOT EXISTS deletes bigint;
+ALTER TABLE opssight_migrate.snapshots ADD COLUMN IF NOT EXISTS deletes bigint,
+    ADD COLUMN IF NOT EXISTS own_writes bigint NOT NULL DEFAULT 0;
 """
 # So many ranges a table at the most: one key each in a small table, some thousands in a big one.
 RANGES = 1024

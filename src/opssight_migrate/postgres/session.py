@@ -8,6 +8,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from opssight_migrate.model.errors import PrivilegeError, StatementError
 from opssight_migrate.postgres.failures import translated
@@ -57,6 +58,7 @@ class Session:
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
         self.skipped_settings: tuple[str, ...] = ()
+        self.before_commit: Callable[[], None] | None = None
         self.companion: Session | None = None
         """A session on the maintenance database that holds a lock for this one, closed with it."""
 
@@ -127,12 +129,16 @@ class Session:
         """Hold one transaction: commit at the end, roll back on an exception.
 
         With ``one_snapshot`` all its statements see the same moment, and a row that somebody else
-        changed since is refused to them (DeadlockError, 40001).
+        changed since is refused to them (DeadlockError, 40001). ``before_commit``, where it is set,
+        is called as the last thing in each.
         """
+        is_outermost = self.connection.info.transaction_status == TransactionStatus.IDLE
         with translated(), self.connection.transaction():
             if one_snapshot:
                 self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield
+            if self.before_commit is not None and is_outermost:
+                self.before_commit()
 
     @contextmanager
     def reading(self) -> Iterator[None]:

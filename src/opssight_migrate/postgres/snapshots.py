@@ -14,14 +14,22 @@ INSERT INTO opssight_migrate.snapshots (run_id, table_name, columns, rows, diges
 VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 _FIRST_OF_LINEAGE = """
-SELECT table_name, columns, rows, digest, writes
+SELECT run_id, table_name, columns, rows, digest, writes
   FROM opssight_migrate.snapshots
  WHERE run_id = (SELECT s.run_id FROM opssight_migrate.snapshots AS s
                   WHERE s.run_id = ANY(%(lineage)s)
                   ORDER BY array_position(%(lineage)s, s.run_id) LIMIT 1)
  ORDER BY table_name
 """
-# A row that a batch of ours locked or updated counts as well; those tables are not compared.
+# The server counts everybody's rows together, so ours are counted as they are written. What a
+# transaction wrote that was rolled back counts too, and cannot be told from what others did.
+_OURS_COUNTED = """
+UPDATE opssight_migrate.snapshots AS s SET own_writes = s.own_writes + x.written
+  FROM (SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS written
+          FROM pg_stat_xact_user_tables WHERE schemaname = 'public') AS x
+ WHERE s.run_id = %s AND s.table_name = x.table_name AND x.written > 0
+"""
+_OURS = "SELECT table_name, own_writes FROM opssight_migrate.snapshots WHERE run_id = %s"
 _WRITES = """
 SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del, n_tup_del
   FROM pg_stat_user_tables WHERE schemaname = 'public'
@@ -34,6 +42,7 @@ class Snapshot:
     """One table as it was. ``writes`` is the server's count of rows written since its reset.
 
     ``deletes`` counts those of them that were deletions, ``ranges`` are kept for ``verify``.
+    ``run_id`` is the run that took it, "" before it is kept.
     """
 
     table: str
@@ -43,6 +52,7 @@ class Snapshot:
     writes: int
     deletes: int | None = None
     ranges: tuple[Range, ...] = ()
+    run_id: str = ""
 
 
 def keep(session: Session, run_id: str, snapshots: Sequence[Snapshot]) -> None:
@@ -62,9 +72,26 @@ def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
     """
     rows = session.rows(_FIRST_OF_LINEAGE, {"lineage": list(lineage)})
     return tuple(
-        Snapshot(table=table, columns=tuple(columns), rows=count, digest=digest, writes=writes)
-        for table, columns, count, digest, writes in rows
+        Snapshot(
+            run_id=run_id,
+            table=table,
+            columns=tuple(columns),
+            rows=count,
+            digest=digest,
+            writes=writes,
+        )
+        for run_id, table, columns, count, digest, writes in rows
     )
+
+
+def count_ours(session: Session, run_id: str) -> None:
+    """Add what this transaction has written to what we wrote since the snapshot; its last act."""
+    session.execute(_OURS_COUNTED, (run_id,))
+
+
+def writes_by_us(session: Session, run_id: str) -> dict[str, int]:
+    """Return how many rows of each table we have written since the snapshot that a run took."""
+    return dict(session.rows(_OURS, (run_id,)))
 
 
 def writes_by_table(session: Session) -> dict[str, int]:
