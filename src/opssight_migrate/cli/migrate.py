@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Show the plan; read the database, change nothing.")
 ]
+SqlOption = Annotated[
+    bool,
+    typer.Option(
+        "--sql", help="With -n: write the SQL of the run, commented, to be read before it is run."
+    ),
+]
 ToOption = Annotated[
     str | None,
     typer.Option(
@@ -99,6 +105,7 @@ def migrate(
     shared: Shared,
     *,
     dry_run: DryRunOption = False,
+    sql: SqlOption = False,
     to: ToOption = None,
     yes: YesOption = False,
     confirm: ConfirmOption = None,
@@ -121,6 +128,10 @@ def migrate(
       opssight-migrate migrate -e staging
     """
     _refuse_unknown(to, allow or [])
+    if sql and not dry_run:
+        raise UsageError(
+            "--sql only shows: it goes with -n", hint="opssight-migrate migrate -n --sql"
+        )
     from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
@@ -138,6 +149,7 @@ def migrate(
             wait_s=seconds_of(wait, "--wait"),
             deadline_s=seconds_of(deadline, "--deadline"),
             window_s=seconds_of(window, "--window"),
+            tells_sql=sql,
             argv_hint=stage.hint,
         )
         known = (stage.settings, stage.profile)
@@ -149,11 +161,15 @@ def migrate(
         shared,
         "migrate",
         log_prefix=log_prefix,
-        shows_plan=True,
+        shows_plan=not sql,
         dry_run=dry_run,
         side_files=SideFiles(html=report),
         metrics_file=metrics_file,
-    ).perform(work)
+    ).perform(work, page=_sql_page if sql else None)
+
+
+def _sql_page(report: Report) -> list[str]:
+    return (report.sql or "-- nothing to do").splitlines()
 
 
 def _question(

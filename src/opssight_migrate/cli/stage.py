@@ -19,7 +19,13 @@ from opssight_migrate.cli.side_files import SideFiles
 from opssight_migrate.model.errors import ExitCode, Touched, UsageError
 from opssight_migrate.model.events import Event, Noted, PlanMade, RunStarted
 from opssight_migrate.model.plan import Plan
-from opssight_migrate.model.report import Artifact, Environment, Report, utc_now
+from opssight_migrate.model.report import (
+    Artifact,
+    Diagnostic,
+    Environment,
+    Report,
+    utc_now,
+)
 from opssight_migrate.render.annotations import annotation_lines
 from opssight_migrate.render.console import ConsoleProgress
 from opssight_migrate.render.fanout import Fanout
@@ -33,7 +39,7 @@ from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.settings.places import default_log_dir
 
-_HAS_A_PAGE = (ExitCode.OK, ExitCode.FINDINGS)
+_HAS_A_PAGE = (ExitCode.OK, ExitCode.FINDINGS, ExitCode.PENDING)
 
 
 class Progress(Protocol):
@@ -107,7 +113,7 @@ class Stage:
             report = self._failed(error)
         finally:
             self._progress.close()
-        report = self._side_files.write(self._with_log(report))
+        report = self._side_files.write(self._closing_log(self._hooked(self._naming_log(report))))
         self._write_metrics(report)
         self._show(report, page if report.exit_code in _HAS_A_PAGE else None)
         self._result.close()
@@ -210,19 +216,37 @@ class Stage:
         except OSError:
             return  # a full disk: the report still goes to the screen
 
-    def _with_log(self, report: Report) -> Report:
+    def _naming_log(self, report: Report) -> Report:
         if self._log is None:
             return report
         path = self._log.path
         size = path.stat().st_size if path.exists() else 0
         artifact = Artifact(kind="log", path=str(path), bytes=size)
-        report = report.model_copy(update={"artifacts": (*report.artifacts, artifact)})
+        return report.model_copy(update={"artifacts": (*report.artifacts, artifact)})
+
+    def _closing_log(self, report: Report) -> Report:
         try:
-            self._log.finish(report, self.profile.origin)
-            self._log.close()
+            if self._log is not None:
+                self._log.finish(report, self.profile.origin)
+                self._log.close()
         except OSError as error:
             tell([f"warning: the log file is incomplete: {error.strerror}"])
         return report
+
+    def _hooked(self, report: Report) -> Report:
+        """Tell the hooks; what becomes of them never changes how the verb ended."""
+        if self._log_prefix is None or self._profile is None:
+            return report
+        from opssight_migrate.render import hooks
+
+        problems = [
+            Noted(severity="warning", message=failures.masked(problem))
+            for problem in hooks.call(self._profile.hooks, report, lambda line: tell([line]))
+        ]
+        tell([f"warning: {one.message}" for one in problems])
+        self._heard += problems
+        said = (Diagnostic(severity="warning", message=one.message) for one in problems)
+        return report.model_copy(update={"diagnostics": (*report.diagnostics, *said)})
 
     def _show(self, report: Report, page: Callable[[Report], list[str]] | None) -> None:
         if report.status != "findings" or self.shared.quiet:

@@ -114,6 +114,7 @@ class Draft:
         self.retired: tuple[str, ...] = ()
         self.proof: Proof | None = None
         self.lost: Lost | None = None
+        self.sql: str | None = None
         self.last_run: LastRun | None = None
         self.checks: list[CheckResult] = []
         self.diagnostics: list[Diagnostic] = []
@@ -256,6 +257,7 @@ class Draft:
             proof=self.proof,
             lost=self.lost,
             performance=self._performance(),
+            sql=self.sql,
             last_run=self.last_run,
             checks=tuple(self.checks),
             diagnostics=tuple(self.diagnostics),

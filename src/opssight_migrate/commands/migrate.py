@@ -12,11 +12,13 @@ from opssight_migrate.commands import (
     rehearsal,
     safety,
     saved_plan,
+    script,
     undertaking,
     unwinding,
     wiring,
 )
 from opssight_migrate.commands.draft import Draft, status_of
+from opssight_migrate.commands.script import Script
 from opssight_migrate.engine import planner, preflight
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.engine.planner import Prospect
@@ -70,6 +72,7 @@ class MigrateRequest:
     wait_s: float | None = None
     deadline_s: float | None = None
     window_s: float | None = None
+    tells_sql: bool = False
     argv_hint: str = ""
 
 
@@ -137,6 +140,8 @@ class _Migration:
             self.draft.status = "nothing_to_do"
             return
         self._keep_or_compare(prospect)
+        if self.request.tells_sql:
+            self.draft.sql = self._sql(prospect.plan)
         if self.request.dry_run:
             self.draft.status = "pending"
             self._next("migrate", "carry out this plan")
@@ -153,6 +158,22 @@ class _Migration:
             saved_plan.refuse_if_moved(self.request.plan, plan, catalogue, again)
         if self.request.plan_out is not None:
             saved_plan.write(self.request.plan_out, plan, catalogue)
+
+    def _sql(self, plan: Plan) -> str:
+        """Carry the plan out on a stand-in for the database, and return what that executed."""
+        told = Script(plan=plan)
+        rows = script.is_populated(self.session)
+        with script.stand_in(self.profile, told, is_populated=rows) as (profile, opened, heard):
+            draft = Draft("migrate", profile)
+
+            def hear(event: Event) -> None:
+                draft.hear(event)
+                told.hear(event)
+
+            request = MigrateRequest(to=self.target)
+            run = _Migration(self.settings, profile, request, opened, heard, draft, hear)
+            run.go(lambda _plan, _is_copy: None)
+        return told.text(is_populated=rows)
 
     def _rehearsed(self, plan: Plan) -> Plan:
         """Ask what the old release could no longer do, where the rest may begin."""

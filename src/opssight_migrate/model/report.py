@@ -296,7 +296,10 @@ class RunEntry(_Part):
 
 
 class Report(_Part):
-    """One document for all verbs; times are RFC 3339 UTC, durations integer milliseconds."""
+    """One document for all verbs; times are RFC 3339 UTC, durations integer milliseconds.
+
+    ``sql`` is what the run would execute, where that was asked for; it was not executed.
+    """
 
     schema_version: Literal["1.0"] = "1.0"
     tool: str
@@ -320,6 +323,7 @@ class Report(_Part):
     proof: Proof | None = None
     lost: Lost | None = None
     performance: Performance | None = None
+    sql: str | None = None
     last_run: LastRun | None = None
     runs: tuple[RunEntry, ...] = ()
     checks: tuple[CheckResult, ...] = ()

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 from psycopg import Rollback, sql
-from psycopg.conninfo import make_conninfo
 
 from opssight_migrate.model.errors import ConfigError, PrivilegeError, StatementError
 from opssight_migrate.model.plan import Severity
@@ -23,19 +21,11 @@ from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import golden
 from opssight_migrate.opssight.old_release import GROWING_TABLES, Statement, required_columns
 from opssight_migrate.opssight.tables import TABLES_AT_START
-from opssight_migrate.postgres import chain, connect
+from opssight_migrate.postgres import chain, throwaway
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.throwaway import PREFIX as PREFIX
 
-PREFIX = "opssight_rehearsal_"
-"""How the names of scratch databases, and of the roles that own them, begin."""
-
-_LOCK = 0x5EA15A
-_APPLICATION = "opssight-migrate/rehearsal"
-_CREATE_ROLE = "CREATE ROLE {name} LOGIN"
-_CREATE_DATABASE = "CREATE DATABASE {name} OWNER {name} TEMPLATE template0"
-_LEFT_BEHIND = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
-_ROLES_LEFT_BEHIND = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
 # A user's only new companion is the assignment that every migration leaves behind. Other foreign
 # keys wait for a commit that never comes, since a sample value refers to nothing.
 _WAITING_KEYS = """
@@ -103,28 +93,15 @@ def scratch(cluster: Cluster, revision: str, *, with_shims: bool) -> Iterator[Se
     """Lend a session on an OpsSight at ``revision`` with one user and what goes with a user.
 
     ``with_shims``: as a migration leaves a database that was in use; else as a cleanup leaves it.
-    The database and its role are gone at the end; those of a killed process go at the next start.
     """
-    name = f"{PREFIX}{uuid4().hex[:12]}"
-    maintenance = connect.opened(cluster.conninfo("postgres"), application_name=_APPLICATION)
-    try:
-        _sweep(maintenance)
-        maintenance.execute("SELECT pg_advisory_lock_shared(%s)", (_LOCK,))
-        for statement in (_CREATE_ROLE, _CREATE_DATABASE):
-            maintenance.execute(sql.SQL(statement).format(name=sql.Identifier(name)))
-        conninfo = make_conninfo(cluster.conninfo(name), user=name)
-        session = connect.opened(conninfo, application_name=_APPLICATION)
+    with throwaway.lent(cluster) as conninfo:
+        session = throwaway.opened(conninfo)
         try:
-            session.execute("SELECT set_config('synchronous_commit', 'off', false)")
             _build(session, revision, with_shims=with_shims)
             session.execute("SELECT set_config('statement_timeout', '2s', false)")
             yield session
         finally:
             session.close()
-    finally:
-        if not maintenance.connection.closed:
-            _drop(maintenance, [name], [name])
-        maintenance.close()
 
 
 def rehearse(session: Session, statements: Sequence[Statement]) -> tuple[Broken, ...]:
@@ -343,14 +320,23 @@ def _sample(samples: Mapping[str, list[str]], type_: str, place: int = 0) -> str
     return found[place] if found else None
 
 
-def _build(session: Session, revision: str, *, with_shims: bool) -> None:
+def build(session: Session, revision: str | None, *, is_populated: bool) -> None:
+    """Bring an empty database to ``revision``, None for nowhere.
+
+    ``is_populated``: with a user from the start, as rows are what makes the chain leave shims.
+    """
+    if revision is None:
+        return
     drive = chain.Drive(session=session)
-    if with_shims:
+    if is_populated:
         chain.upgrade(drive, revisions.START)
-        # Rows are what makes the chain leave shims.
         _add_row(session, revisions.START, "roles")
         _add_row(session, revisions.START, "users", role_id="1")
     chain.upgrade(drive, revision)
+
+
+def _build(session: Session, revision: str, *, with_shims: bool) -> None:
+    build(session, revision, is_populated=with_shims)
     for table in ("organizations", "roles", "users", "user_roles"):
         if table in golden(revision)["tables"] and not session.scalar(
             sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(table))
@@ -379,21 +365,3 @@ def _add_row(session: Session, revision: str, table: str, **also: str) -> None:
             sql.SQL(", ").join(map(sql.Literal, values.values())),
         )
     )
-
-
-def _sweep(maintenance: Session) -> None:
-    """Drop what killed processes left, if no rehearsal is under way."""
-    if maintenance.scalar("SELECT pg_try_advisory_lock(%s)", (_LOCK,)):
-        databases = [name for (name,) in maintenance.rows(_LEFT_BEHIND, (PREFIX,))]
-        roles = [name for (name,) in maintenance.rows(_ROLES_LEFT_BEHIND, (PREFIX,))]
-        _drop(maintenance, databases, roles)
-        maintenance.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
-
-
-def _drop(maintenance: Session, databases: Sequence[str], roles: Sequence[str]) -> None:
-    for name in databases:
-        maintenance.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
-    for name in roles:
-        maintenance.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))

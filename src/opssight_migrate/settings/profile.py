@@ -22,6 +22,7 @@ from opssight_migrate.settings.tables import (
     Environment,
     EnvironmentName,
     Governor,
+    Hooks,
     OldRelease,
     OnFailure,
     Project,
@@ -60,6 +61,7 @@ class Profile:
     governor: Governor
     platform_url: str | None = None
     backups: Backups = field(default_factory=Backups)
+    hooks: Hooks = field(default_factory=Hooks)
 
     @property
     def is_embedded(self) -> bool:
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     old_release: OldRelease = OldRelease()
     governor: Governor = Governor()
     cleanup: Cleanup = Cleanup()
+    hooks: Hooks = Hooks()
     verify: Verify = Verify()
     environments: dict[EnvironmentName, Environment] = {}
 
@@ -154,6 +157,7 @@ class Settings(BaseSettings):
             old_release=self.old_release,
             governor=self.governor,
             platform_url=chosen.platform_url,
+            hooks=chosen.hooks or self.hooks,
             backups=backups_of(
                 chosen,
                 self.defaults,

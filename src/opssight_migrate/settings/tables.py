@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pytimeparse.timeparse import timeparse
@@ -197,6 +199,33 @@ class Cleanup(Table):
     keep_retired_days: Annotated[int, Field(ge=0)] = 30
 
 
+class Hooks(Table):
+    """[hooks]: who hears how a verb ended. Addresses and commands may hold a token: secrets."""
+
+    webhook: Secret | None = None
+    webhook_secret: Secret | None = None
+    on_success: Secret | None = None
+    on_failure: Secret | None = None
+    timeout: Duration = timedelta(seconds=10)
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("write https://… or http://…")
+        return value
+
+    @field_validator("on_success", "on_failure")
+    @classmethod
+    def _is_a_command(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            try:
+                shlex.split(value.get_secret_value())
+            except ValueError:
+                raise ValueError("a quote is not closed") from None
+        return value
+
+
 class Environment(BackupKeys):
     """[environments.NAME]. None means: as in [defaults], or as libpq would do it."""
 
@@ -206,6 +235,7 @@ class Environment(BackupKeys):
     password_command: Secret | None = None
     protected: bool = False
     operators: tuple[Operator, ...] = ()
+    hooks: Hooks | None = None
     tls: Literal["require", "off"] | None = None
     platform_url: Annotated[str, AfterValidator(checked_url)] | None = None
     lock_budget: Duration | None = None
