@@ -7,6 +7,7 @@ import sys
 
 from opssight_migrate.cli import sigterm
 from opssight_migrate.cli.app import app
+from opssight_migrate.model.errors import ExitCode
 
 
 def main() -> None:
@@ -15,7 +16,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sigterm.listen()
-    app(prog_name="opssight-migrate")
+    try:
+        app(prog_name="opssight-migrate")
+    except Exception as error:
+        # What tells of errors cannot be imported itself: half an upgrade, a full disk.
+        sys.stderr.write(
+            f"error[OM700]: unexpected, in telling of an error: {type(error).__name__}: {error}\n"
+            "state: not known; opssight-migrate status tells, once the installation is whole\n"
+            "help:  install opssight-migrate again, then give the same command again\n"
+        )
+        sys.exit(ExitCode.BUG)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -21,7 +23,7 @@ COMMANDS = [*VERBS, "backup create", "backup list", "backup verify"]
 TWO_SCREENS = 2 * 40
 README = Path(__file__).parents[2] / "README.md"
 BACKUP = "backup_staging_20261124T000000000000Z.dump.age"
-SECRETS = ("planted-by-url", "planted-by-variable", "planted-by-command")
+SECRETS = ("planted-by-url", "planted-by-variable", "planted-by-command", "planted-by-hook")
 
 
 @pytest.fixture
@@ -43,10 +45,16 @@ def test_off_a_terminal_each_line_stands_alone(place: Path, database_at: Databas
             assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", stream)  # no cursor, no colour
             assert not any(0x2500 <= ord(one) <= 0x259F for one in stream.decode())  # no boxes
             assert stream == b"" or stream.endswith(b"\n")
+    for words in (["verify"], ["status"], ["doctor"]):  # the same without UTF-8, and narrow
+        done = run(*words, cwd=place, PYTHONIOENCODING="ascii", LC_ALL="C", COLUMNS="80")
+        assert done.returncode == 0, done.stderr
+        assert (done.stdout + done.stderr).isascii()
+        wide = run(*words, cwd=place, PYTHONIOENCODING="ascii", LC_ALL="C", COLUMNS="160")
+        assert len(wide.stdout.splitlines()) == len(done.stdout.splitlines())  # nothing is wrapped
 
 
 def test_planted_secrets_appear_nowhere(place: Path, database_at: DatabaseAt) -> None:
-    by_url, by_variable, by_command = SECRETS
+    by_url, by_variable, by_command, by_hook = SECRETS
     facts = conninfo_to_dict(database_at(START))
     where = f"host={facts['host']}&port={facts['port']}&user={facts['user']}"
     url = f"postgresql:///{facts['dbname']}?{where}&password={by_url}"
@@ -54,9 +62,21 @@ def test_planted_secrets_appear_nowhere(place: Path, database_at: DatabaseAt) ->
         '[project]\ndefault_environment = "test"\n[old_release]\nrehearse = false\n'
         f'[environments.test]\nurl = "{url}"\n'
         f'[environments.other]\nurl = "{url.replace("password=" + by_url, "a=b")}"\n'
-        f'password_command = "printf {by_command}"\n'
+        'password_command = "sh password"\n'
+        f'[hooks]\nwebhook = "http://127.0.0.1:1/{by_hook}"\nwebhook_secret = "{by_hook}"\n'
+        f'on_success = "no-such-program {by_hook}"\n'
     )
+    (place / "password").write_text(f"printf {by_command}\n")
     said: list[str] = []
+    over = threading.Event()
+
+    def look_at_the_process_list() -> None:
+        while not over.wait(0.05):
+            for one in psutil.process_iter(["cmdline"]):
+                said.append(" ".join(one.info["cmdline"] or ()))
+
+    watcher = threading.Thread(target=look_at_the_process_list)
+    watcher.start()
     for words in (
         ["migrate", "--yes", "-v", "-e", "test"],
         ["status", "-o", "json", "-e", "test"],
@@ -67,6 +87,10 @@ def test_planted_secrets_appear_nowhere(place: Path, database_at: DatabaseAt) ->
     ):
         done = run(*words, cwd=place, PGPASSWORD=by_variable)
         said += [done.stdout, done.stderr]
+    over.set()
+    watcher.join()
+    assert any("warning: webhook: nobody took it" in one for one in said)
+    assert any("opssight_migrate migrate" in one for one in said)
     logs = [
         path.read_text("utf-8") for path in place.rglob("*") if path.suffix in (".log", ".jsonl")
     ]

@@ -67,7 +67,7 @@ def test_doctor_says_every_value_and_where_it_came_from(
     done = run("doctor", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "project.default_environment = test  (opssight.toml:2)" in done.stdout
-    assert "defaults.lock_budget = PT5M  (built-in default)" in done.stdout
+    assert "defaults.lock_budget = 5m  (built-in default)" in done.stdout
     assert "planted-secret" not in done.stdout
     assert "  ok       privileges  " in done.stdout
     assert "next: opssight-migrate status -e test" in done.stdout

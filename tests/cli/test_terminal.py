@@ -81,15 +81,15 @@ def environment(place: Path) -> dict[str, str]:
     }
 
 
-def on_a_terminal(place: Path, *args: str) -> pexpect.spawn:
+def on_a_terminal(place: Path, *args: str, columns: int = 100, **env: str) -> pexpect.spawn:
     return pexpect.spawn(
         sys.executable,
         ["program.py", *args],
         cwd=str(place),
-        env=environment(place),
+        env=environment(place) | env,
         encoding="utf-8",
         timeout=30,
-        dimensions=(40, 100),
+        dimensions=(40, columns),
     )
 
 
@@ -179,6 +179,28 @@ def test_no_colour_where_none_is_wanted(place: Path, args: list[str]) -> None:
     after, code = ended(child)
     assert code == 0
     assert "\x1b[3" not in after
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_colours_can_be_read_on_light_and_on_dark_at_any_width(place: Path, columns: int) -> None:
+    child = on_a_terminal(place, "migrate", "-e", "staging", "--yes", columns=columns)
+    after, code = ended(child)
+    assert code == 0
+    assert "x" * 300 in after.replace("\r\n", "")  # a long line is the terminal's to fold
+    colours = [one for sgr in re.findall(r"\x1b\[([\d;]*)m", after) for one in sgr.split(";")]
+    assert "33" in colours
+    # Neither black nor white on whatever is behind, and no ground of our own.
+    assert not {"7", "30", "37", "90", "97", *map(str, range(40, 50))} & set(colours)
+
+
+def test_a_terminal_without_utf_8_gets_plain_letters(place: Path) -> None:
+    child = on_a_terminal(
+        place, "migrate", "-e", "staging", "--yes", PYTHONIOENCODING="ascii", LC_ALL="C"
+    )
+    after, code = ended(child)
+    assert code == 0
+    assert after.isascii()
+    assert "migrate: done in <1 s" in plain(after)
 
 
 def test_a_reader_who_goes_away_changes_neither_the_work_nor_the_exit_code(place: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from opssight_migrate.commands.explain import codes, explain
-from opssight_migrate.model import errors
+from opssight_migrate.model import errors, explanations
 from opssight_migrate.model.errors import MigrateError, UsageError
 from opssight_migrate.model.explanations import ADVICE, meaning, published
 from opssight_migrate.model.schema import generated, schema_text
@@ -33,6 +35,19 @@ def test_an_explanation_has_a_meaning_an_exit_code_and_a_help(code: str) -> None
     assert f"Exit code {int(published()[code].exit_code)}" in told.message
     assert told.state
     assert told.hint
+
+
+def test_each_code_that_the_program_says_is_explained() -> None:
+    said = {
+        code
+        for file in Path(explanations.__file__).parents[1].rglob("*.py")
+        for code in re.findall(r"code ?= ?\"(OM\d{3})\"", file.read_text("utf-8"))
+    }
+
+    assert said - set(published()) == set(explanations.WARNINGS)
+    for code in explanations.WARNINGS:
+        (told,) = explain(code).diagnostics
+        assert told.hint
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

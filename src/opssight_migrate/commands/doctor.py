@@ -133,7 +133,9 @@ def _disk(log_dir: Path) -> Iterator[Finding]:
 
 
 def _privileges(session: Session, target: str) -> Iterator[Finding]:
-    for lack in privileges.lacking(session, sorted(golden(target)["tables"])):
+    tables = sorted(golden(target)["tables"])
+    lacks = [*privileges.lacking_to_read(session, tables), *privileges.lacking(session, tables)]
+    for lack in lacks:
         yield Finding(
             check_id="privileges",
             severity=Severity.FAIL,

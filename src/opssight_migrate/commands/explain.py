@@ -6,7 +6,7 @@ import difflib
 
 from opssight_migrate import __version__
 from opssight_migrate.model.errors import MigrateError, UsageError
-from opssight_migrate.model.explanations import ADVICE, meaning, meanings, published
+from opssight_migrate.model.explanations import ADVICE, WARNINGS, meaning, meanings, published
 from opssight_migrate.model.report import Diagnostic, Report, utc_now
 from opssight_migrate.static.rules import RULES
 
@@ -49,6 +49,8 @@ def _spelled(code: str, known: dict[str, str]) -> str:
 def _explained(code: str) -> Diagnostic:
     if (rule := RULES.get(code)) is not None:
         return _note(code, f"{rule.title}. {rule.why}", rule.instead)
+    if code in WARNINGS:
+        return _note(code, *WARNINGS[code])
     kind: type[MigrateError] = published()[code]
     return Diagnostic(
         code=code,

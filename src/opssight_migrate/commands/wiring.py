@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from opssight_migrate.model.errors import BusyError, ConfigError, UsageError
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import connect, embedded, exclusive, sample_database
+from opssight_migrate.opssight.golden import golden
+from opssight_migrate.postgres import connect, embedded, exclusive, privileges, sample_database
 from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
@@ -20,11 +21,14 @@ from opssight_migrate.steps.base import StepContext
 def connected(profile: Profile, command: str, emit: Emit) -> Iterator[Session]:
     """Open the working connection of a verb; the embedded server lives as long as it is used.
 
-    Raises: ConfigError, ConnectError and what ``connect.opened`` raises.
+    Raises: ConfigError, ConnectError and what ``connect.opened`` raises; PrivilegeError where
+    the role cannot read what the verb looks at (``doctor`` alone tells that as a finding).
     """
     with reachable(profile, emit) as opened:
         session = opened(f"opssight-migrate/{command}")
         try:
+            if command != "doctor":
+                privileges.refuse_blind(session, sorted(golden(revisions.HEAD)["tables"]))
             yield session
         finally:
             session.close()

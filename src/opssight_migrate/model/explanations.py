@@ -35,9 +35,6 @@ ADVICE: dict[str, str] = {
     "OM308": "Make the columns at the subscriber first, then allow it with --allow OM308.",
     "OM309": "Change or stop what sends the statement that is named, or allow it with"
     " --allow OM309 if nothing sends it any more.",
-    "OM310": "Look at the values that are named. They would clash on the way back: change one of"
-    " each pair, or stay where you are.",
-    "OM311": "Nothing was changed. Look at the message for the object or the rows in question.",
     "OM313": "Make a new plan with `opssight-migrate migrate -n --plan-out FILE`, and have it"
     " reviewed again.",
     "OM314": "Ask one of the operators whom the message names, or add yourself to the environment's"
@@ -85,6 +82,18 @@ ADVICE: dict[str, str] = {
     "OM805": "Do not rely on it: make a new one with `opssight-migrate backup create`.",
 }
 
+# Warnings that have a code of their own: what each means, and what to do. They end nothing.
+WARNINGS: dict[str, tuple[str, str]] = {
+    "OM310": (
+        "metrics and log_entries stay plain tables, which OpsSight works with as well.",
+        "Install TimescaleDB, then run migrate again: it makes hypertables of empty tables.",
+    ),
+    "OM311": (
+        "Rows that an earlier rollback archived cannot come home: what they point at is gone.",
+        "Look at them in the archive that is named; they are kept until cleanup --archives.",
+    ),
+}
+
 
 def published() -> dict[str, type[MigrateError]]:
     """Return each error code with its class."""
@@ -93,8 +102,10 @@ def published() -> dict[str, type[MigrateError]]:
 
 
 def meanings() -> dict[str, str]:
-    """Return what each error code means."""
-    return {code: meaning(kind) for code, kind in published().items()}
+    """Return what each code of an error or a warning means."""
+    errors = {code: meaning(kind) for code, kind in published().items()}
+    warnings = {code: what for code, (what, _) in WARNINGS.items()}
+    return dict(sorted((errors | warnings).items()))
 
 
 def meaning(kind: type[MigrateError]) -> str:

@@ -145,7 +145,8 @@ def _translation(error: psycopg.Error, doing: str | None) -> MigrateError:
     if isinstance(error, psycopg.errors.UniqueViolation):
         return UniqueError(message, sqlstate=state)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return PrivilegeError(message, sqlstate=state)
+        hint = "opssight-migrate doctor prints each GRANT that is lacking"
+        return PrivilegeError(message, sqlstate=state, hint=hint)
     if isinstance(error, psycopg.errors.DiskFull):
         return DiskFullError(
             message, sqlstate=state, hint="make room on the server, then: opssight-migrate migrate"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from opssight_migrate.postgres import catalog
+from opssight_migrate.model.errors import PrivilegeError
 from opssight_migrate.postgres.session import Session
 
 _DATABASE = """
@@ -27,17 +27,46 @@ SELECT pg_get_userbyid(c.relowner)::text, array_agg(c.relname::text ORDER BY c.r
  GROUP BY 1 ORDER BY 1
 """
 _OWNER_MAY_CREATE = "SELECT has_schema_privilege(%s, 'public', 'CREATE')"
+_GIVES_CREATE = """
+SELECT NOT rolsuper AND has_schema_privilege(oid, 'public', 'CREATE')
+  FROM pg_roles WHERE rolname = %s
+"""
 # Alembic inserts the first stamp, updates it, and deletes it on the way down to nothing.
 _MAY_NOT_STAMP = """
 SELECT EXISTS (SELECT FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-                WHERE NOT has_table_privilege(c.oid, privilege))
-  FROM pg_class AS c WHERE c.oid = to_regclass('public.alembic_version')
+                WHERE NOT has_table_privilege(c.oid, privilege)),
+       pg_get_userbyid(c.relowner)::text
+  FROM pg_class AS c
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relname = 'alembic_version'
+"""
+# Not to_regclass(): it fails where the schema may not be entered.
+_OWNER_OF_USERS = """
+SELECT pg_get_userbyid(relowner)::text FROM pg_class
+ WHERE relnamespace = 'public'::regnamespace AND relname = 'users'
 """
 _ROW_SECURITY_ON_US = """
 SELECT array_agg(c.relname::text ORDER BY c.relname)
   FROM pg_class AS c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY(%s)
    AND c.relrowsecurity AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE'))
+"""
+# What the verbs that only look, and pg_dump, read: OpsSight's own and the journal.
+_CANNOT_READ = """
+SELECT n.nspname::text, c.relkind = 'S', array_agg(c.relname::text ORDER BY c.relname)
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'S')
+   AND (n.nspname = 'opssight_migrate' OR n.nspname = 'public' AND (c.relname = ANY(%(tables)s)
+        OR EXISTS (SELECT FROM pg_depend AS d JOIN pg_class AS t ON t.oid = d.refobjid
+                    WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass
+                      AND c.relkind = 'S' AND t.relname = ANY(%(tables)s))))
+   AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                ELSE has_table_privilege(c.oid, 'SELECT') END
+ GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_CANNOT_ENTER = """
+SELECT nspname::text FROM pg_namespace
+ WHERE nspname IN ('opssight_migrate', 'public') AND NOT has_schema_privilege(oid, 'USAGE')
+ ORDER BY 1
 """
 
 
@@ -70,19 +99,23 @@ def lacking(
             grant=_text(session, "GRANT CREATE ON DATABASE {} TO {}", database, user),
             where=f"database {database}",
         )
-    if not may_create:
-        yield Lacking(
-            why="new tables need CREATE on schema public",
-            grant=_text(session, "GRANT CREATE ON SCHEMA public TO {}", user),
-            where="schema public",
-        )
+    owners: list[str] = []
     for owner, owned in session.rows(_OWNERS_WE_ARE_NOT, (list(tables),)):
+        owners.append(owner)
         yield Lacking(
             why=f"only their owner {owner} may alter {', '.join(owned)}",
             grant=_text(session, "GRANT {} TO {}", owner, user),
             where=f"public.{owned[0]}",
         )
-    if session.scalar(_MAY_NOT_STAMP):
+    # A member of their owner has what that owner may; but not what it may as a superuser.
+    if not may_create and not any(session.scalar(_GIVES_CREATE, (one,)) for one in owners):
+        yield Lacking(
+            why="new tables need CREATE on schema public",
+            grant=_text(session, "GRANT CREATE ON SCHEMA public TO {}", user),
+            where="schema public",
+        )
+    lacks_stamp, stamp_owner = session.row(_MAY_NOT_STAMP) or (False, None)
+    if lacks_stamp and stamp_owner not in owners:  # whose member may stamp anyhow
         yield Lacking(
             why="each revision is stamped in alembic_version",
             grant=_text(
@@ -92,7 +125,7 @@ def lacking(
             ),
             where="public.alembic_version",
         )
-    owner = catalog.owner_of(session, "users")
+    owner = session.scalar(_OWNER_OF_USERS)
     if owner is not None and not session.scalar(_OWNER_MAY_CREATE, (owner,)):
         yield Lacking(
             why=f"{owner}, the owner of users, is to own the new tables too",
@@ -104,6 +137,41 @@ def lacking(
             why=f"row security would hide rows of {', '.join(hidden)}",
             grant=_text(session, "ALTER ROLE {} BYPASSRLS", user),
             where=f"public.{hidden[0]}",
+        )
+
+
+def lacking_to_read(session: Session, tables: Sequence[str]) -> Iterable[Lacking]:
+    """Return what this role lacks to look at ``tables`` and at the journal, as every verb does."""
+    user = str(session.scalar("SELECT current_user::text"))
+    for (schema,) in session.rows(_CANNOT_ENTER):
+        yield Lacking(
+            why=f"schema {schema} cannot be entered",
+            grant=_text(session, "GRANT USAGE ON SCHEMA {} TO {}", schema, user),
+            where=f"schema {schema}",
+        )
+    given = {"tables": [*tables, "alembic_version"]}
+    for schema, are_sequences, names in session.rows(_CANNOT_READ, given):
+        kind = "SEQUENCE" if are_sequences else "TABLE"
+        listed = ", ".join(_text(session, "{}.{}", schema, name) for name in names)
+        yield Lacking(
+            why=f"{', '.join(names)} cannot be read",
+            grant=f"GRANT SELECT ON {kind} {listed} TO {_text(session, '{}', user)}",
+            where=f"{schema}.{names[0]}",
+        )
+
+
+def refuse_blind(session: Session, tables: Sequence[str]) -> None:
+    """Refuse to go on where what is to be looked at cannot be read.
+
+    Raises: PrivilegeError, with every GRANT that is lacking.
+    """
+    with session.reading():
+        found = list(lacking_to_read(session, tables))
+    if found:
+        raise PrivilegeError(
+            "; ".join(one.why for one in found),
+            where=found[0].where,
+            hint=" ".join(f"{one.grant};" for one in found),
         )
 
 

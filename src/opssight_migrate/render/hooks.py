@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -106,8 +107,10 @@ class _Command(_Work):
 class _NoRedirect(HTTPRedirectHandler):
     """A document goes where the configuration says, and nowhere else."""
 
-    def redirect_request(self, *_: object) -> None:
-        return None
+    def redirect_request(
+        self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any
+    ) -> None:
+        del req, fp, code, msg, headers, newurl
 
 
 class _Post(_Work):
