@@ -127,11 +127,7 @@ def migrate(
       opssight-migrate migrate -e staging --dry-run
       opssight-migrate migrate -e staging
     """
-    _refuse_unknown(to, allow or [])
-    if sql and not dry_run:
-        raise UsageError(
-            "--sql only shows: it goes with -n", hint="opssight-migrate migrate -n --sql"
-        )
+    _refuse_unknown(to, allow or [], sql_alone=sql and not dry_run)
     from opssight_migrate.cli.side_files import SideFiles
     from opssight_migrate.cli.stage import Stage, with_pending
 
@@ -156,11 +152,10 @@ def migrate(
         ended = command.migrate(*known, request, confirm=ask, emit=stage.emit)
         return with_pending(ended) if dry_run and detailed_exitcode else ended
 
-    log_prefix = None if dry_run else "migration"
     Stage(
         shared,
         "migrate",
-        log_prefix=log_prefix,
+        log_prefix=None if dry_run else "migration",
         shows_plan=not sql,
         dry_run=dry_run,
         side_files=SideFiles(html=report),
@@ -187,10 +182,12 @@ def _question(
     )
 
 
-def _refuse_unknown(to: str | None, allow: list[str]) -> None:
+def _refuse_unknown(to: str | None, allow: list[str], *, sql_alone: bool) -> None:
     from opssight_migrate.cli.failures import nearest
     from opssight_migrate.model.plan import Obstacle
 
+    if sql_alone:
+        raise UsageError("--sql only shows: it goes with -n", hint="write -n --sql")
     if to is not None and not is_published(to):
         known = [revision.id for revision in REVISIONS]
         raise UsageError(f"--to: {nearest(to, known, 'revision')}", hint="write the whole id")
