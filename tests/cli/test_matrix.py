@@ -77,7 +77,8 @@ def document_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def ended(place: Path, *args: str) -> tuple[str, int]:
     found = document_of(started(place, *args))
-    assert found["command"] == args[0]
+    words = args[:2] if args[0] == "backup" else args[:1]
+    assert found["command"] == " ".join(words)
     return found["status"], found["exit_code"]
 
 
@@ -155,12 +156,19 @@ def test_the_verbs_on_a_database_from_the_start_to_the_end(
     assert ended(place, "doctor") == ("ok", 0)
     assert ended(place, "status") == ("pending", 0)
     assert ended(place, "status", "--detailed-exitcode") == ("pending", 3)
+    assert ended(place, "backup", "list") == ("nothing_to_do", 0)
+    assert ended(place, "backup", "verify") == ("failed", 10)
+    assert ended(place, "backup", "create") == ("refused", 7)
+    assert ended(place, "rollback", "-t", "data", "--yes")[1] in (7, 10)  # there is no backup
     assert ended(place, "migrate") == ("refused", 11)
     assert ended(place, "migrate", "-n") == ("pending", 0)
+    assert ended(place, "migrate", "--sql") == ("refused", 2)
+    assert ended(place, "migrate", "--yes", "--deadline", "1ms") == ("partial", 9)
     assert ended(place, "migrate", "--yes") == ("ok", 0)
     assert ended(place, "migrate", "--yes") == ("nothing_to_do", 0)
     assert ended(place, "status") == ("ok", 0)
     assert ended(place, "verify") == ("ok", 0)
+    assert ended(place, "verify", "-t", "performance") == ("ok", 0)
     assert ended(place, "history") == ("ok", 0)
     assert ended(place, "cleanup", "--artifacts", "--yes") == ("nothing_to_do", 0)
     with psycopg.connect(url, autocommit=True) as connection:
