@@ -36,6 +36,7 @@ def place(tmp_path: Path) -> Path:
 def test_off_a_terminal_each_line_stands_alone(place: Path, database_at: DatabaseAt) -> None:
     (place / "opssight.toml").write_text(
         '[project]\ndefault_environment = "test"\n[old_release]\nrehearse = false\n'
+        "[verify]\nrehearse = false\n"
         f'[environments.test]\nurl = "{database_at(START)}"\n'
     )
     for words in (["migrate", "--yes"], ["verify"], ["status"], ["history"], ["doctor"]):
@@ -60,6 +61,7 @@ def test_planted_secrets_appear_nowhere(place: Path, database_at: DatabaseAt) ->
     url = f"postgresql:///{facts['dbname']}?{where}&password={by_url}"
     (place / "opssight.toml").write_text(
         '[project]\ndefault_environment = "test"\n[old_release]\nrehearse = false\n'
+        "[verify]\nrehearse = false\n"
         f'[environments.test]\nurl = "{url}"\n'
         f'[environments.other]\nurl = "{url.replace("password=" + by_url, "a=b")}"\n'
         'password_command = "sh password"\n'

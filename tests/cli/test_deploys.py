@@ -42,6 +42,7 @@ def configure(place: Path, url: str, *lines: str) -> None:
         "\n".join(
             [
                 '[project]\ndefault_environment = "test"\n[old_release]\nrehearse = false',
+                "[verify]\nrehearse = false",
                 f'[environments.test]\nurl = "{url}"',
                 *lines,
             ]
