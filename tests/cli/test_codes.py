@@ -277,6 +277,7 @@ ELSEWHERE: dict[str, tuple[str, str] | None] = {
     "OM314": ("cli/test_deploys.py", "OM314"),
     "OM321": ("backups/test_creation.py", "ClientToolError"),
     "OM325": ("commands/test_rollback_ledger.py", "OM325"),
+    "OM326": ("commands/test_backup.py", "OM326"),
     "OM503": ("faults/test_lost_connection.py", "OM503"),
     "OM504": ("faults/test_exclusive.py", "OM504"),
     "OM507": ("commands/test_on_failure.py", "OM507"),

@@ -160,7 +160,9 @@ def test_the_verbs_on_a_database_from_the_start_to_the_end(
     assert ended(place, "backup", "list") == ("ok", 0)
     assert ended(place, "backup", "verify") == ("failed", 10)
     assert ended(place, "backup", "create") == ("refused", 7)
-    assert ended(place, "rollback", "-t", "data", "--yes")[1] in (7, 10)  # there is no backup
+    assert ended(place, "rollback", "-t", "data", "--yes") == ("refused", 2)
+    absent = ["rollback", "-t", "data", "--backup-file", "absent.dump", "--yes"]
+    assert ended(place, *absent) == ("failed", 10)
     assert ended(place, "migrate") == ("refused", 11)
     assert ended(place, "migrate", "-n") == ("pending", 0)
     assert ended(place, "migrate", "--sql") == ("refused", 2)

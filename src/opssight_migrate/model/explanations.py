@@ -92,6 +92,10 @@ WARNINGS: dict[str, tuple[str, str]] = {
         "Rows that an earlier rollback archived cannot come home: what they point at is gone.",
         "Look at them in the archive that is named; they are kept until cleanup --archives.",
     ),
+    "OM312": (
+        "A table of the time series has rows or objects that stop it from becoming a hypertable.",
+        "Do what the message says of each; the table works as a plain one until then.",
+    ),
 }
 
 
