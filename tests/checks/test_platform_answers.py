@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from tests.cli.test_usage import run
+from tests.conftest import DatabaseAt
 
 from opssight_migrate import web
 from opssight_migrate.checks.base import CheckContext
 from opssight_migrate.checks.platform_answers import PlatformAnswers
 from opssight_migrate.engine import checker
 from opssight_migrate.engine.checker import Outcome
+from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings.platform import HttpRequest
 from opssight_migrate.web import requests_of
@@ -193,3 +196,27 @@ def test_a_token_does_not_go_where_others_can_read_it(ask: Ask) -> None:
     said = ask("http://platform.example", acme={"url": "/api", "token_env": "TOKEN_ACME"})
 
     assert said == ["acme: a token goes over https alone"]
+
+
+def test_verify_asks_what_opssight_toml_names_and_shows_no_token_anywhere(
+    platform: str, database_at: DatabaseAt, tmp_path: Path
+) -> None:
+    (tmp_path / "opssight.toml").write_text(
+        '[project]\ndefault_environment = "test"\n[verify.http]\nhealth = { url = "/health" }\n'
+        'acme = { url = "/api/projects", token_env = "TOKEN_ACME" }\n'
+        'moved = { url = "/moved?key=secret", token_env = "TOKEN_ACME", status = 200 }\n'
+        f'[environments.test]\nurl = "{database_at(START, filled=False)}"\n'
+        f'platform_url = "{platform}"\n'
+    )
+    log_dir = str(tmp_path / "log")
+    words = ("verify", "-t", "functional", "--report", "a.html", "--junit", "a.xml")
+    done = run(*words, "--log-dir", log_dir, "-v", cwd=tmp_path, TOKEN_ACME=SECRET)
+
+    assert done.returncode == 1
+    assert "moved: the platform answers 302, and not 200" in done.stdout
+    assert f"Bearer {SECRET}" in [token for _, token in Platform.seen]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name.partition("_test_")[0] for path in written} >= {"migration", "a.html"}
+    for text in (done.stdout, done.stderr, *(path.read_text() for path in written)):
+        assert SECRET not in text
+        assert "key=secret" not in text.replace('?key=secret", token_env', "")
