@@ -125,6 +125,7 @@ COMPLETIONS = {
     "runs": ("opssight-migrate history m01", "m0123456789"),
     "codes": ("opssight-migrate explain OM40", "OM402"),
     "backups": ("opssight-migrate backup verify -e staging /", BACKUP),
+    "backup files": ("opssight-migrate rollback -e staging --backup-file /", BACKUP),
 }
 # What a shell must not wait for at each Tab. rich itself is nothing, its console is.
 SLOW = ("alembic", "psycopg", "pydantic", "rich.console", "sqlalchemy")

@@ -68,6 +68,26 @@ def test_databases_of_one_server_do_not_shut_each_other_out(
     assert all(exclusive.is_held(session) for session in sessions)
 
 
+def test_whoever_meets_another_database_of_that_name_is_shut_out_too(
+    new_database: NewDatabase, opened: Callable[[str], Session]
+) -> None:
+    conninfo = new_database()
+    first = opened(conninfo)
+    name = first.connection.info.dbname
+    exclusive.take(first)
+    outside = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="postgres"))
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 23327"
+    assert first.companion is not None
+    assert outside.scalar(f"{held} AND pid = %s", (first.companion.pid,)) == 1
+
+    # As after a swap: another database has the name, and its own lock is free.
+    first.close()
+    holder = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="postgres"))
+    holder.scalar("SELECT pg_advisory_lock(23327, hashtext(%s))", (name,))
+    with pytest.raises(BusyError, match=f"backend pid {holder.pid}"):
+        exclusive.take(opened(conninfo), patience_s=0)
+
+
 def test_the_backends_of_a_killed_run_are_ended_and_no_others(
     two: tuple[Session, Session],
 ) -> None:

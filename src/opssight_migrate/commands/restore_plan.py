@@ -38,6 +38,13 @@ def obstacles(live: Session, facts: DatabaseFacts, *, terminates: bool) -> Itera
             hint=f"{lack.grant}; or restore beside with --into",
             kind=Obstacle.PRIVILEGE,
         )
+    if names := swap.extensions_of_superusers(live):
+        yield Blocker(
+            message=f"only a superuser can create {', '.join(names)} in a new database",
+            where=f"database {facts.name}",
+            hint="connect as a superuser",
+            kind=Obstacle.PRIVILEGE,
+        )
     for sentence in swap.in_the_way(live):
         yield Blocker(message=sentence, where=f"database {facts.name}", hint="end or drop it first")
     if not terminates and (connected := clients(live, facts)):

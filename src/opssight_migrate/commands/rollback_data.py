@@ -129,6 +129,8 @@ class _Restore:
                 self._in_place(confirm, plan, source, other, new)
             return
         with scratch.scratch(self.live, like, owner=like.owner) as new:
+            with self.live.trying():  # what may not be carried over is said before all the work
+                properties.apply(self.live, new, like)
             restored = self._restored(source, self.live, new)
             try:
                 plan, back, moment = self._planned(plan, source, self.live, restored)

@@ -46,6 +46,13 @@ SELECT pg_get_userbyid(d.datdba)::text, pg_has_role(d.datdba, 'USAGE'),
   FROM pg_database AS d, pg_roles AS r
  WHERE d.datname = current_database() AND r.rolname = current_user
 """
+_OF_SUPERUSERS = """
+SELECT x.extname::text FROM pg_extension AS x
+  JOIN pg_available_extension_versions AS v ON v.name = x.extname AND v.version = x.extversion
+ WHERE v.superuser AND NOT v.trusted AND x.extname <> 'plpgsql'
+   AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+ ORDER BY 1
+"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
 _SLOTS = "SELECT slot_name::text FROM pg_replication_slots WHERE database = current_database()"
 _TAKEN = "SELECT true FROM pg_database WHERE datname = %s"
@@ -95,6 +102,11 @@ def lacking(session: Session) -> Iterable[Lacking]:
             why=f"only a superuser ends the sessions of {', '.join(superusers)}",
             grant="end them by hand, or connect as a superuser",
         )
+
+
+def extensions_of_superusers(session: Session) -> list[str]:
+    """Return the extensions that are installed and that our role could not create anew."""
+    return [name for (name,) in session.rows(_OF_SUPERUSERS)]
 
 
 def in_the_way(session: Session) -> Iterable[str]:
