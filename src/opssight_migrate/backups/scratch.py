@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
-from opssight_migrate.model.errors import PrivilegeError
+from opssight_migrate.model.errors import MigrateError, PrivilegeError
 from opssight_migrate.postgres import properties, siblings
 from opssight_migrate.postgres.properties import DatabaseProperties
 from opssight_migrate.postgres.session import Session
@@ -67,8 +67,12 @@ def scratch(
         properties.create(maintenance, name, like, owner=owner)
         try:
             yield name
-        finally:
-            _drop(maintenance, name)
+        except BaseException:
+            # A server whose disk is full cannot even drop it; what went wrong is told, not that.
+            with suppress(MigrateError):
+                _drop(maintenance, name)
+            raise
+        _drop(maintenance, name)
     finally:
         maintenance.close()
 
