@@ -18,7 +18,7 @@ from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.backups import dump, room, scratch
-from opssight_migrate.commands import backup, safety
+from opssight_migrate.commands import backup, doctor, safety
 from opssight_migrate.commands.backup import VerifyRequest
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.rollback import RollbackRequest, rollback
@@ -27,6 +27,8 @@ from opssight_migrate.model.events import BackupMade, Event, RunStarted, unheard
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
 from opssight_migrate.opssight.revisions import START, TARGET
+from opssight_migrate.postgres import clients
+from opssight_migrate.postgres.clients import Clients
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
@@ -202,6 +204,33 @@ def test_a_plan_says_that_the_shelf_has_no_room(
     assert (refused.exit_code, error_of(refused)[0]) == (7, "OM301")
     assert "a backup needs about" in error_of(refused)[1]
     assert error_of(created(settings))[0] == "OM326"
+
+
+def test_doctor_names_what_keeps_a_backup_from_being_made(
+    database_at: DatabaseAt,
+    sealing: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    conninfo = database_at(START)
+
+    def said(**keys: Any) -> tuple[str, str]:
+        settings = sealing(conninfo, backup="required", **keys)
+        profile = settings.profile(None)
+        report = doctor.doctor(settings, profile, log_dir=tmp_path, emit=unheard)
+        lines = [f"{one.message} {one.hint}" for one in report.diagnostics if one.code == "backup"]
+        return statuses(report)["backup"], "; ".join(lines)
+
+    assert said() == ("passed", "")
+    assert said(backup_recipients=[])[0] == "failed"
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "free_bytes", lambda _: 1)
+        assert "a backup needs about" in said()[1]
+    old = Clients(directory=Path("/opt/old"), version="9.6.24")
+    monkeypatch.setattr(clients, "_found", lambda: iter([old]))
+    status, words = said()
+    assert status == "failed"
+    assert "install the package postgresql-client-" in words
 
 
 def test_verify_names_what_is_wrong_by_its_exit_code(

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from humanize import naturalsize
 
-from opssight_migrate.commands import wiring
+from opssight_migrate.backups import room
+from opssight_migrate.commands import safety, wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.model.errors import ExitCode, MigrateError
 from opssight_migrate.model.events import Emit
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.model.report import CheckResult, Next, Report
 from opssight_migrate.opssight.golden import golden
-from opssight_migrate.postgres import connect, privileges, replication, timescale
+from opssight_migrate.postgres import clients, connect, privileges, replication, timescale
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.settings.listing import listed
 
 _ENOUGH_BYTES = 200 * 1024**2
-_TOOLS = ("pg_dump", "pg_restore")
 
 Looks = Iterable[Finding]
 
@@ -34,10 +32,12 @@ def doctor(
     draft = Draft("doctor", profile)
     _take_down(draft, "configuration", "every value, and who wrote it", _values(settings, profile))
     _take_down(draft, "tools", "PostgreSQL's client programs", _tools())
-    _take_down(draft, "disk", "room for log files", _disk(log_dir))
+    _take_down(draft, "disk", "room for log files", _disk(log_dir, "log files"))
+    shelf = safety.shelf_of(profile).directory
+    _take_down(draft, "shelf", "room for backups", _disk(shelf, "backups"))
     try:
         with wiring.connected(profile, "doctor", emit) as session:
-            _of_the_server(draft, session, wiring.target_of(profile, None))
+            _of_the_server(draft, session, profile, wiring.target_of(profile, None))
     except MigrateError as error:
         found = Finding(
             check_id="connection",
@@ -55,7 +55,7 @@ def doctor(
     return draft.report()
 
 
-def _of_the_server(draft: Draft, session: Session, target: str) -> None:
+def _of_the_server(draft: Draft, session: Session, profile: Profile, target: str) -> None:
     draft.database = connect.facts(session)
     server = draft.database
     _take_down(draft, "connection", "the server can be reached, and by no pooler", [])
@@ -63,6 +63,7 @@ def _of_the_server(draft: Draft, session: Session, target: str) -> None:
         "privileges": ("the role may do what a run needs", lambda: _privileges(session, target)),
         "timescaledb": ("hypertables can be had", lambda: _timescaledb(session)),
         "replication": ("no subscriber would break", lambda: _replication(session, target)),
+        "backup": ("a backup can be made", lambda: _backup(session, profile)),
     }
     if connect.is_standby(session):
         found = Finding(
@@ -100,36 +101,43 @@ def _values(settings: Settings, profile: Profile) -> Iterator[Finding]:
 
 
 def _tools() -> Iterator[Finding]:
-    for name in _TOOLS:
-        path = shutil.which(name)
-        if path is None:
-            yield Finding(
-                check_id="tools",
-                severity=Severity.WARN,
-                message=f"{name} is not on PATH: a backup would have to use the wheel's",
-                hint="install your system's postgresql-client, not older than the server",
-            )
-        else:
-            yield _note("tools", f"{_version(path)}  ({path})")
+    found = clients.every()
+    for tools in found:
+        tls = "" if tools.has_tls else ", without TLS"
+        yield _note("tools", f"pg_dump (PostgreSQL) {tools.version}{tls}  ({tools.directory})")
+    if not found:
+        yield Finding(
+            check_id="tools",
+            severity=Severity.WARN,
+            message="there is no pg_dump, so that no backup can be made",
+            hint="install the package postgresql-client, not older than the server",
+        )
 
 
-def _version(path: str) -> str:
-    try:
-        done = subprocess.run([path, "--version"], capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return f"{path} does not answer"
-    return done.stdout.decode("utf-8", "replace").strip() or f"{path} does not answer"
-
-
-def _disk(log_dir: Path) -> Iterator[Finding]:
-    there = next(place for place in (log_dir, *log_dir.absolute().parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    message = f"{naturalsize(free)} free for log files in {log_dir}"
+def _disk(directory: Path, what: str) -> Iterator[Finding]:
+    free = room.free_bytes(directory.absolute())
+    message = f"{naturalsize(free)} free for {what} in {directory}"
     if free < _ENOUGH_BYTES:
-        hint = "make room, or name another folder with --log-dir"
+        hint = "make room, or name another folder"
         yield Finding(check_id="disk", severity=Severity.FAIL, message=message, hint=hint)
     else:
         yield _note("disk", message)
+
+
+def _backup(session: Session, profile: Profile) -> Iterator[Finding]:
+    """Look for what a backup of this very server wants; an error where one is wanted."""
+    if profile.backups.policy == "never":
+        yield _note("backup", 'no backup is made before a change (backup = "never")')
+        return
+    if not profile.backups.are_possible:
+        severity = Severity.FAIL if profile.backups.policy == "required" else Severity.NOTE
+        message, hint = safety.NO_KEY, safety.HOW
+        yield Finding(check_id="backup", severity=severity, message=message, hint=hint)
+        return
+    for lack in safety.in_the_way(profile, session):
+        yield Finding(
+            check_id="backup", severity=Severity.FAIL, message=lack.message, hint=lack.hint
+        )
 
 
 def _privileges(session: Session, target: str) -> Iterator[Finding]:

@@ -30,8 +30,8 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
 from opssight_migrate.settings.places import shelf_dir
 
-_NO_KEY = "no backup is made first: backup_recipients is empty"
-_HOW = 'write backup_recipients = ["age1..."], backup_plain = true, or backup = "never"'
+NO_KEY = "no backup is made first: backup_recipients is empty"
+HOW = 'write backup_recipients = ["age1..."], backup_plain = true, or backup = "never"'
 
 
 def shelf_of(profile: Profile) -> Shelf:
@@ -68,11 +68,11 @@ def planned(plan: Plan, profile: Profile, session: Session) -> Plan:
     if not is_wanted(profile):
         if profile.backups.policy == "required":
             blocker = Blocker(
-                message='backup = "required", and backup_recipients is empty', hint=_HOW
+                message='backup = "required", and backup_recipients is empty', hint=HOW
             )
             return replace(plan, blockers=(*plan.blockers, blocker))
-        return replace(plan, announcements=(*plan.announcements, _NO_KEY))
-    blockers = [*plan.blockers, *_in_the_way(profile, session)]
+        return replace(plan, announcements=(*plan.announcements, NO_KEY))
+    blockers = [*plan.blockers, *in_the_way(profile, session)]
     return replace(
         plan,
         announcements=(*plan.announcements, f"a backup is made first: {_described(profile)}"),
@@ -135,7 +135,7 @@ def refuse_policy(profile: Profile) -> None:
     """Raise BackupPolicyError where a profile does not say how its backups are kept from others."""
     if not profile.backups.are_possible:
         raise BackupPolicyError(
-            f"environment {profile.name} does not say to whom its backups are sealed", hint=_HOW
+            f"environment {profile.name} does not say to whom its backups are sealed", hint=HOW
         )
 
 
@@ -203,7 +203,7 @@ def _passphrase(profile: Profile) -> SecretStr | None:
     return None if command is None else seal.printed_by(command, "backup_passphrase_command")
 
 
-def _in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
+def in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
     found: list[Blocker] = []
     try:
         seal.refuse_bad_recipients(profile.backups.recipients)
