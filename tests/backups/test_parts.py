@@ -158,6 +158,6 @@ def _left(sizes: dict[str, int], excluded: list[str]) -> int:
 def test_more_than_one_is_taken_where_it_pays(
     stored: int, cores: int, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
 
     assert parts.jobs_for({"users": stored // 2, "teams": stored // 2}) == jobs

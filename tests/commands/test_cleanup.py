@@ -40,6 +40,7 @@ from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
+from opssight_migrate.settings.tables import Cleanup
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
@@ -344,6 +345,10 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
         run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(one)))
     try:
         assert clean(settings, "retired").status == "nothing_to_do"
+        soon = settings.model_copy(update={"cleanup": Cleanup(keep_retired_days=0)})
+        assert [step.id for step in clean(soon, "retired", dry_run=True).steps] == [
+            f"database {made[1]}"
+        ]
         busy = opened(server.conninfo(made[1]))
         planned = clean(settings, "retired", older_than=_AT_ONCE, dry_run=True)
         assert planned.status == "nothing_to_do"

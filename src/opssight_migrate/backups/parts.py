@@ -34,7 +34,7 @@ def jobs_for(sizes: Mapping[str, int]) -> int:
     """Return how many pg_dump are worth it: one for each core of ours, where there is much."""
     if sum(sizes.values()) < PAYS_BYTES:
         return 1
-    return min(len(os.sched_getaffinity(0)), _MOST)
+    return min(os.cpu_count() or 1, _MOST)
 
 
 def cut(sizes: Mapping[str, int], jobs: int) -> Stages:

@@ -204,6 +204,7 @@ def _passphrase(profile: Profile) -> SecretStr | None:
 
 
 def in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
+    """Say what keeps the backup that a profile asks for from being made of this database."""
     found: list[Blocker] = []
     try:
         seal.refuse_bad_recipients(profile.backups.recipients)
