@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_PYTEST = ("-m", "pytest", "-n", "0", "-q")
+_PYTEST = ("-m", "pytest", "-q", "-n", "0")
+_TOGETHER = ("-m", "pytest", "-q")
 
 # Arguments of this Python, one line a show.
 SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -23,6 +24,25 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
         (*_PYTEST, "tests/load"),
         (*_PYTEST, "tests/faults/test_lock_budget.py", "tests/faults/test_replica.py"),
         ("tests/benchmarks/rates.py",),
+    ),
+    "way-back": (
+        ("tests/load/round_trip.py",),
+        (*_TOGETHER, "tests/backups", "tests/cli/test_rollback.py", "tests/unit/test_floor.py"),
+        (*_TOGETHER, "tests/commands", "-k", "rollback or restore or cleanup or backup"),
+        ("tests/benchmarks/backup_rate.py",),
+    ),
+    "proof": (
+        (*_TOGETHER, "tests/checks"),
+        ("tests/benchmarks/digest_rate.py",),
+        ("tests/benchmarks/verify_footprint.py",),
+    ),
+    "time-series": (
+        (*_TOGETHER, "tests/timescale"),
+        (*_TOGETHER, "tests/steps/test_set_up_time_series.py", "tests/postgres/test_timescale.py"),
+    ),
+    "contract": (
+        (*_TOGETHER, "tests/cli", "tests/static", "tests/commands/test_least_privilege.py"),
+        (*_PYTEST, "tests/benchmarks/test_help_time.py"),
     ),
 }
 
