@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml
 from tests.cli.test_usage import run
 
 from opssight_migrate.model.errors import ExitCode
+from opssight_migrate.opssight import revisions
+from opssight_migrate.postgres import chain
 
 BAD = """\
 from alembic import op
@@ -85,6 +88,24 @@ def test_checksums_make_an_edit_a_finding(place: Path) -> None:
     done = run("check", "--only", "chain", cwd=place)
     assert done.returncode == ExitCode.FINDINGS
     assert "error[edited-revision]: b.py is published" in done.stdout
+
+
+def test_our_own_chain_is_published_and_an_edit_of_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    folder = tmp_path / "migrations"
+    shutil.copytree(chain.script_location(), folder)
+    named = (folder / "versions" / "checksums.sha256").read_text()
+    assert named.count("\n") == len(revisions.REVISIONS)
+    assert all(one.id in named for one in revisions.REVISIONS)
+
+    clean = run("check", "--script-location", "migrations", cwd=tmp_path)
+    assert clean.returncode == 0
+    assert "not looked for" not in clean.stdout + clean.stderr
+    (edited,) = (folder / "versions").glob("3fd5b7393728_*.py")
+    edited.write_text(edited.read_text() + "# later\n")
+    done = run("check", "--script-location", "migrations", cwd=tmp_path)
+    assert done.returncode == ExitCode.FINDINGS
+    assert f"error[edited-revision]: {edited.name} is published" in done.stdout
 
 
 def test_check_imports_no_driver(place: Path) -> None:
