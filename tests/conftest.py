@@ -55,6 +55,30 @@ class SettingsFor(Protocol):
     def __call__(self, conninfo: str, **tables: object) -> Settings: ...
 
 
+TIMESCALE_URL = "OPSSIGHT_TEST_TIMESCALE_URL"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of tests that need a server which nobody can install here."""
+    config.addinivalue_line("markers", f"needs_timescale: runs on the server of {TIMESCALE_URL}")
+
+
+def pytest_report_header() -> str | None:
+    """Say what is not run for want of such a server; xdist's controller collects nothing."""
+    if os.environ.get(TIMESCALE_URL):
+        return None
+    text = (Path(__file__).parent / "timescale" / "test_live.py").read_text()
+    return f"not run: {text.count('def test_')} tests that need {TIMESCALE_URL}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect them where no server is named."""
+    if not os.environ.get(TIMESCALE_URL):
+        waiting = [item for item in items if item.get_closest_marker("needs_timescale")]
+        config.hook.pytest_deselected(items=waiting)
+        items[:] = [item for item in items if item not in waiting]
+
+
 def _bin_dirs() -> dict[int, Path]:
     places = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
     return {Installation(place).major: place for place in [*places, wheel_bin_dir()]}

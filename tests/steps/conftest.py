@@ -24,7 +24,7 @@ SELECT relname::text FROM pg_class
 """
 _VERSIONS = "SELECT coalesce(md5(string_agg(ctid::text || xmin::text, ' ' ORDER BY ctid)), '') FROM"
 # The journal of a run that is not ended is what a killed one leaves.
-_FACTS = RunFacts(
+FACTS = RunFacts(
     command="migrate",
     environment="test",
     tool_version="0",
@@ -54,7 +54,7 @@ def apply_step(step: BaseStep, session: Session, settings: Settings, emit: Emit 
     with session.writing():
         journal.install(session)
         marker.mark(session, "test", connect.facts(session), adopt=False)
-    book = Journal.begin(session, _FACTS)
+    book = Journal.begin(session, FACTS)
     runner = Runner(
         ctx=ctx,
         journal=book,

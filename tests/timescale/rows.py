@@ -30,7 +30,8 @@ SELECT g * 2, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '30 minutes', 
   FROM generate_series(1, %(rows)s) AS g
 """
 _SEQUENCES = """
-SELECT setval('metrics_id_seq', %(rows)s * 3 + 5), setval('log_entries_id_seq', %(rows)s * 2 + 5)
+SELECT setval('metrics_id_seq', %(rows)s * 3 + 5), setval('log_entries_id_seq', %(rows)s * 2 + 5),
+       setval('organizations_id_seq', 4)
 """
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.forecast import forecast
-from opssight_migrate.model.plan import Blocker, Estimate, Loss, Plan, PlannedStep
+from opssight_migrate.model.plan import (
+    Blocker,
+    Estimate,
+    Loss,
+    Plan,
+    PlannedStep,
+    PromisedLock,
+)
 from opssight_migrate.opssight import rates, revisions, shims
 from opssight_migrate.opssight.goings import going_with
 from opssight_migrate.opssight.golden import Catalogue
@@ -163,6 +170,10 @@ def _blockers(
 
 
 def _planned(session: Session, step: BaseStep, there: frozenset[str]) -> PlannedStep:
+    if step.kind == "data":
+        locks = narrowed(tuple(PromisedLock(relation=name) for name in step.undo_locks), there)
+        estimate = Estimate(locks=locks, reference_s=rates.PIECE_S * 3 * len(locks))
+        return _line(step, estimate)
     going = going_with(step.id)
     touched = there.intersection(going.tables_touched)
     seconds = rates.PIECE_S * 3 * (1 + len(touched))
@@ -176,6 +187,10 @@ def _planned(session: Session, step: BaseStep, there: frozenset[str]) -> Planned
         reference_s=round(seconds, 3),
         wal_bytes=rates.UNDONE_TABLE_WAL_BYTES * len(touched),
     )
+    return _line(step, estimate)
+
+
+def _line(step: BaseStep, estimate: Estimate) -> PlannedStep:
     return PlannedStep(
         step_id=step.id,
         title=f"undo {step.title}",

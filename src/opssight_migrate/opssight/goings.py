@@ -24,8 +24,11 @@ class Going:
 
 
 def going_with(revision: str) -> Going:
-    """Return what the downgrade of a revision takes away."""
-    place = [one.id for one in REVISIONS].index(revision)
+    """Return what undoing a step takes away; of a data step nothing: its revision does."""
+    known = [one.id for one in REVISIONS]
+    if revision not in known:
+        return Going(revision=revision, tables=(), columns=(), enums=())
+    place = known.index(revision)
     after = golden(revision)
     before = golden(REVISIONS[place - 1].id) if place else None
     old_tables = before["tables"] if before else {}

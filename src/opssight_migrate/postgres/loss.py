@@ -12,7 +12,8 @@ from opssight_migrate.postgres.session import Session
 
 # What DROP without CASCADE would stumble over, in the server's own words, but for views, rules and
 # policies. What goes away by itself with a table or column that goes (their own foreign keys,
-# triggers, checks) is not named, nor what stands in an archive of ours.
+# triggers, checks) is not named, nor what stands in an archive of ours, nor a
+# hypertable's chunks.
 _STANDING = """
 WITH going AS (
     SELECT c.oid, a.attnum
@@ -24,6 +25,7 @@ WITH going AS (
     SELECT c.oid, NULL
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE starts_with(n.nspname, 'opssight_archive_')
+        OR n.nspname IN ('opssight_series', 'opssight_series_rest', '_timescaledb_internal')
 )
 SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
   FROM pg_depend AS d

@@ -80,6 +80,7 @@ class BaseStep(ABC):
     they ask only what every revision can answer. Its verification changes nothing either.
     ``undo_kind`` says how it is taken back together with the revision that it ``needs``; where
     that revision stays, because the run began beyond it, a data step is not taken back.
+    ``undo_locks`` are the tables that ``undo`` of a data step locks strongly, for a moment.
     """
 
     id: str
@@ -88,6 +89,7 @@ class BaseStep(ABC):
     needs: str
     audit: Audit
     undo_kind: Undo = Undo.NONE
+    undo_locks: tuple[str, ...] = ()
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """Say what would make the step fail, before anything is changed."""

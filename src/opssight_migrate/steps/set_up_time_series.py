@@ -34,6 +34,7 @@ class SetUpTimeSeries(Step):
     needs = revisions.TIME_SERIES
     audit = Audit(operation="UPDATE", severity="LOW", table="metrics")
     undo_kind = Undo.ARCHIVE
+    undo_locks = tuple(table for table, _ in SERIES)
     atomic = False
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
