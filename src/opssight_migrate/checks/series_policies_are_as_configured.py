@@ -58,5 +58,4 @@ class SeriesPoliciesAreAsConfigured(Check):
             severity=Severity.NOTE,
             message=message,
             where=table,
-            hint="opssight-migrate cleanup --chunks" if is_held else None,
         )
