@@ -210,7 +210,8 @@ def cost(cluster: Cluster, template: str) -> Cost:
     with show.copied(cluster, template) as conninfo, _session(conninfo) as session:
         tables = digest.columns_by_table(session)
         rows = sum(one.rows[0] for one in _kept(session, tables, whole=False))
-        assert show.migrate(conninfo).exit_code == 0
+        report = show.migrate(conninfo)
+        assert report.exit_code == 0, report.diagnostics
         _write(session, _TWO_ORGANIZATIONS, *_NEW_ROWS, _SOME_MOVE)
         session.execute("VACUUM ANALYZE")
         session.execute("CHECKPOINT")
