@@ -200,10 +200,10 @@ def test_a_change_that_is_our_own_is_not_put_down_to_others(
     taken: tuple[Session, tuple[Snapshot, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, before = taken
-    session.before_commit = partial(snapshots.count_ours, session, before[0].run_id)
+    session.accounting = partial(snapshots.counting_ours, session, before[0].run_id)
     with session.writing():
         session.execute(RENAMED)
-    session.before_commit = None
+    session.accounting = None
     counted(session, "users", above=writes_of(before, "users"))
     monkeypatch.setattr(proof, "_STATISTICS_S", 0.0)
 

@@ -57,12 +57,12 @@ class Runner:
         before = proof.take(self.ctx.session, self.journal, self.ctx.emit)
         baseline.take(self.ctx.session, self.journal, self.ctx.emit, self.ctx.drive.pause_point)
         if before:
-            count = partial(snapshots.count_ours, self.ctx.session, before[0].run_id)
-            self.ctx.session.before_commit = count
+            count = partial(snapshots.counting_ours, self.ctx.session, before[0].run_id)
+            self.ctx.session.accounting = count
         try:
             self._carry_out(steps, planned)
         finally:
-            self.ctx.session.before_commit = None
+            self.ctx.session.accounting = None
         return self._proven(before)
 
     def _carry_out(self, steps: tuple[BaseStep, ...], planned: tuple[PlannedStep, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -58,7 +58,7 @@ class Session:
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
         self.skipped_settings: tuple[str, ...] = ()
-        self.before_commit: Callable[[], None] | None = None
+        self.accounting: Callable[[], AbstractContextManager[None]] | None = None
         self.companion: Session | None = None
         """A session on the maintenance database that holds a lock for this one, closed with it."""
 
@@ -129,16 +129,15 @@ class Session:
         """Hold one transaction: commit at the end, roll back on an exception.
 
         With ``one_snapshot`` all its statements see the same moment, and a row that somebody else
-        changed since is refused to them (DeadlockError, 40001). ``before_commit``, where it is set,
-        is called as the last thing in each.
+        changed since is refused to them (DeadlockError, 40001). ``accounting``, where it is set,
+        is held around the work of each, within it.
         """
         is_outermost = self.connection.info.transaction_status == TransactionStatus.IDLE
         with translated(), self.connection.transaction():
             if one_snapshot:
                 self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            yield
-            if self.before_commit is not None and is_outermost:
-                self.before_commit()
+            with self.accounting() if self.accounting and is_outermost else nullcontext():
+                yield
 
     @contextmanager
     def reading(self) -> Iterator[None]:

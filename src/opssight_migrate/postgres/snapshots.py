@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opssight_migrate.postgres import ranges
@@ -23,11 +24,15 @@ SELECT run_id, table_name, columns, rows, digest, writes
 """
 # The server counts everybody's rows together, so ours are counted as they are written. What a
 # transaction wrote that was rolled back counts too, and cannot be told from what others did.
+# The view of one transaction still has what those before it wrote, until the backend reports that.
+_UNREPORTED = """
+SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del
+  FROM pg_stat_xact_user_tables
+ WHERE schemaname = 'public' AND n_tup_ins + n_tup_upd + n_tup_del > 0
+"""
 _OURS_COUNTED = """
-UPDATE opssight_migrate.snapshots AS s SET own_writes = s.own_writes + x.written
-  FROM (SELECT relname::text AS table_name, n_tup_ins + n_tup_upd + n_tup_del AS written
-          FROM pg_stat_xact_user_tables WHERE schemaname = 'public') AS x
- WHERE s.run_id = %s AND s.table_name = x.table_name AND x.written > 0
+UPDATE opssight_migrate.snapshots SET own_writes = own_writes + %s
+ WHERE run_id = %s AND table_name = %s
 """
 _OURS = "SELECT table_name, own_writes FROM opssight_migrate.snapshots WHERE run_id = %s"
 _WRITES = """
@@ -84,9 +89,14 @@ def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
     )
 
 
-def count_ours(session: Session, run_id: str) -> None:
-    """Add what this transaction has written to what we wrote since the snapshot; its last act."""
-    session.execute(_OURS_COUNTED, (run_id,))
+@contextmanager
+def counting_ours(session: Session, run_id: str) -> Iterator[None]:
+    """Add what the block writes to what we wrote since the snapshot, in its own transaction."""
+    before = {str(table): int(rows) for table, rows in session.rows(_UNREPORTED)}
+    yield
+    for table, rows in session.rows(_UNREPORTED):
+        if (written := int(rows) - before.get(table, 0)) > 0:
+            session.execute(_OURS_COUNTED, (written, run_id, table))
 
 
 def writes_by_us(session: Session, run_id: str) -> dict[str, int]:
