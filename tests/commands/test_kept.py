@@ -84,7 +84,7 @@ def test_verify_notes_what_is_not_ours_and_finds_no_fault_in_it(
 
     report = verify(settings, settings.profile(None), emit=unheard)
 
-    assert report.exit_code == 0
+    assert report.exit_code == 0, report.diagnostics
     assert {check.status for check in report.checks} == {"passed", "skipped"}
     notes = {d.message for d in report.diagnostics if d.code == "catalogue-is-golden"}
     assert "column users.region is not ours" in notes

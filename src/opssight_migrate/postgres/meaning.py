@@ -43,6 +43,12 @@ SELECT CASE k.contype WHEN 'c' THEN 'check' ELSE 'exclusion' END || ' constraint
   FROM ours AS o JOIN pg_constraint AS k ON k.conrelid = o.oid AND k.contype IN ('c', 'x')
  -- OpsSight has none of its own; that a column is filled is no news where it has to be.
  WHERE pg_get_constraintdef(k.oid) !~ '^CHECK \(\(\w+ IS NOT NULL\)\)'
+   -- Over columns that are not OpsSight's alone it is the business of whoever added them.
+   AND (cardinality(k.conkey) IS DISTINCT FROM
+        (SELECT count(*) FROM pg_attribute AS a
+          WHERE a.attrelid = o.oid AND a.attnum = ANY(k.conkey)
+            AND o.relname || '.' || a.attname <> ALL(%(columns)s))
+        OR cardinality(k.conkey) = 0)
 UNION ALL
 SELECT 'column ' || quote_ident(a.attname), o.relname || '.' || a.attname,
        'is NOT NULL without a default, so that no row of OpsSight''s fits in'
