@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from psycopg import sql
 from tests.conftest import DatabaseAt
 
+from opssight_migrate.model.errors import StepFailedError
 from opssight_migrate.opssight.revisions import MULTI_TENANCY
 from opssight_migrate.postgres import organizations
 from opssight_migrate.postgres.session import Session
@@ -52,3 +54,14 @@ def test_quotes_in_a_name_are_data(tenants: Session) -> None:
 
     found = tenants.scalar("SELECT name FROM organizations WHERE slug = 'o-reilly'")
     assert found == name
+
+
+def test_a_sequence_behind_its_ids_is_named_with_the_sql_that_mends_it(tenants: Session) -> None:
+    tenants.execute("SELECT setval('organizations_id_seq', 1, false)")
+
+    with pytest.raises(StepFailedError, match="organizations_id_seq is behind") as caught:
+        organizations.ensure_default_organization(tenants, "Acme", "acme")
+
+    assert caught.value.hint is not None
+    tenants.execute(sql.SQL(caught.value.hint.partition(";")[0]))
+    assert organizations.ensure_default_organization(tenants, "Acme", "acme") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from opssight_migrate.model.errors import StepFailedError
 from opssight_migrate.postgres import catalog
 from opssight_migrate.postgres.session import Session
 
@@ -62,11 +63,19 @@ def default_organization(session: Session, name: str, slug: str) -> int | None:
 
 
 def ensure_default_organization(session: Session, name: str, slug: str) -> int:
-    """Return the id of the default organization, made with roomy limits if it is missing."""
+    """Return the id of the default organization, made with roomy limits if it is missing.
+
+    Raises: StepFailedError, where the sequence gives an id that is taken.
+    """
     found = default_organization(session, name, slug)
     if found is None:
         session.scalar(_CREATED, {"name": name, "slug": slug})
         found = default_organization(session, name, slug)
     if found is None:
-        raise AssertionError("an organization was made and cannot be found")
+        raise StepFailedError(
+            "no organization can be added: the sequence organizations_id_seq is behind the ids",
+            where="organizations_id_seq",
+            hint="SELECT setval('organizations_id_seq', (SELECT max(id) FROM organizations));"
+            " then the same command again",
+        )
     return found
