@@ -95,6 +95,8 @@ def test_without_the_shims_the_catalogue_is_the_published_one_byte_for_byte(
     settings, session = migrated
 
     planned = clean(settings, "shims", release_is_gone=True, dry_run=True)
+    assert planned.announcements == ()
+    assert "--shims --confirm old-release-is-gone" in planned.next[0].command
     assert len(planned.steps) == 18
     report = clean(settings, "shims", release_is_gone=True)
 

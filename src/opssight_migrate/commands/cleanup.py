@@ -149,7 +149,7 @@ class _Cleanup:
             revision_from=current,
             revision_to=current or "",
             steps=tuple(thing.planned() for thing in things),
-            announcements=tuple(f"{thing.id}: {thing.title}" for thing in things),
+            announcements=tuple(f"{one.id}: {one.title}" for one in things if one.id not in shims),
             blockers=tuple(blockers),
         )
         return things, plan, is_copy
@@ -293,7 +293,10 @@ class _Cleanup:
             )
 
     def _options(self) -> str:
-        return " ".join(f"--{kind}" for kind in self.request.kinds)
+        options = [f"--{kind}" for kind in self.request.kinds]
+        if self.request.release_is_gone:
+            options.append(f"--confirm {retirement.CONFIRMATION}")
+        return " ".join(options)
 
     def _next(self, verb: str, why: str) -> None:
         self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))
