@@ -19,6 +19,9 @@ from opssight_migrate.postgres import chain
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _GIVE_AWAY = """
 DO $$
 DECLARE thing record;

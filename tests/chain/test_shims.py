@@ -23,6 +23,9 @@ from opssight_migrate.postgres import catalog, chain
 from opssight_migrate.postgres.failures import UniqueError
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 # As the old release writes them: none knows of organizations or of system roles.
 _USER = """
 INSERT INTO users (github_id, github_username, email, is_active, is_superuser)

@@ -9,6 +9,9 @@ from tests.checks.conftest import failures
 from opssight_migrate.checks.tenants_do_not_mix import TenantsDoNotMix
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _ORGANIZATION = """
 INSERT INTO organizations (id, name, slug, timezone, currency, date_format, is_active, is_verified,
     subscription_tier, max_users, max_projects, max_clusters, storage_limit_gb)

@@ -22,6 +22,9 @@ from opssight_migrate.postgres import catalog, journal
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 Opened = Callable[[str], Session]
 
 DATA = Path(__file__).parent.parent / "data"

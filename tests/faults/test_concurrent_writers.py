@@ -24,6 +24,9 @@ from opssight_migrate.postgres.journal import Journal, RunFacts
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.snapshots import Snapshot
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 # As the old release does it: it knows nothing of organizations.
 LOW = """
 INSERT INTO users (id, github_id, github_username, is_active, is_superuser, role_id,

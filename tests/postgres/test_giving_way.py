@@ -19,6 +19,9 @@ from opssight_migrate.postgres.locks import Door, Wanted
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 Opened = Callable[[str], Session]
 _INDEX = "ix_book_title"
 

@@ -27,6 +27,9 @@ from opssight_migrate.opssight.revisions import RBAC, START
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.assign_roles import AssignRoles
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 Opened = Callable[[str], Session]
 Permissions = dict[int, frozenset[str]]
 

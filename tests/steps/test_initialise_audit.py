@@ -13,6 +13,9 @@ from opssight_migrate.opssight.tables import ORGANIZATION_NOT_NULL
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.initialise_audit import InitialiseAudit
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _ORGANIZATION = """
 INSERT INTO organizations (name, slug, timezone, currency, date_format, is_active, is_verified,
     subscription_tier, max_users, max_projects, max_clusters, storage_limit_gb)

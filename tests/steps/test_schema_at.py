@@ -17,6 +17,9 @@ from opssight_migrate.postgres import catalog
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.schema_at import SchemaAt, shims_after
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 Opened = Callable[[str], Session]
 
 _IN_THE_WAY = {

@@ -27,6 +27,9 @@ from opssight_migrate.postgres import catalog
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.settle_organizations import SettleOrganizations
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 Opened = Callable[[str], Session]
 
 _ORGANIZATION = """
