@@ -26,9 +26,14 @@ SELECT run_id, table_name, columns, rows, digest, writes
 # transaction wrote that was rolled back counts too, and cannot be told from what others did.
 # The view of one transaction still has what those before it wrote, until the backend reports that.
 _UNREPORTED = """
-SELECT relname::text, n_tup_ins + n_tup_upd + n_tup_del
-  FROM pg_stat_xact_user_tables
- WHERE schemaname = 'public' AND n_tup_ins + n_tup_upd + n_tup_del > 0
+SELECT w.* FROM (
+       SELECT c.relname::text, pg_stat_get_xact_tuples_inserted(c.oid)
+              + pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)
+              AS written
+         FROM pg_class AS c
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+       ) AS w
+ WHERE w.written > 0
 """
 _OURS_COUNTED = """
 UPDATE opssight_migrate.snapshots SET own_writes = own_writes + %s
