@@ -61,6 +61,7 @@ TIMESCALE_URL = "OPSSIGHT_TEST_TIMESCALE_URL"
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker of tests that need a server which nobody can install here."""
     config.addinivalue_line("markers", f"needs_timescale: runs on the server of {TIMESCALE_URL}")
+    config.addinivalue_line("markers", "needs_superuser(why): works as one where others must not")
 
 
 def pytest_report_header() -> str | None:

@@ -16,12 +16,14 @@ from typing import Any
 import jsonschema
 import psycopg
 import pytest
+from tests.cli.causes import NO_ROWS, NOWHERE
 from tests.cli.test_usage import SOURCE
 from tests.conftest import DatabaseAt
+from tests.least import as_superuser
 
 from opssight_migrate.cli.verbs import VERBS
 from opssight_migrate.model.schema import schema_text
-from opssight_migrate.opssight.revisions import START
+from opssight_migrate.opssight.revisions import AUDIT, START
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
@@ -36,8 +38,9 @@ CONNECTING = {
     "verify": [],
     "doctor": [],
     "history": [],
+    "backup create": [],
 }
-OFFLINE = {"check", "explain", "init"}
+OFFLINE = {"check", "explain", "init", "backup list", "backup verify"}
 
 
 @pytest.fixture
@@ -47,11 +50,11 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def configured(place: Path, url: str) -> None:
+def configured(place: Path, url: str, *lines: str) -> None:
     (place / "opssight.toml").write_text(
         '[project]\ndefault_environment = "test"\n[old_release]\nrehearse = false\n'
-        "[verify]\nrehearse = false\n"
-        f'[environments.test]\nurl = "{url}"\n'
+        "[verify]\nrehearse = false\n[cleanup]\nkeep_last = 1\n"
+        f'[environments.test]\nurl = "{url}"\n' + "\n".join(lines)
     )
 
 
@@ -84,21 +87,21 @@ def ended(place: Path, *args: str) -> tuple[str, int]:
 
 
 def test_the_matrix_knows_every_verb() -> None:
-    assert set(VERBS) - {"backup"} == set(CONNECTING) | OFFLINE
+    assert set(VERBS) == {verb.split()[0] for verb in {*CONNECTING, *OFFLINE}}
 
 
 @pytest.mark.parametrize("verb", CONNECTING)
 def test_a_verb_that_is_refused(place: Path, verb: str) -> None:
-    configured(place, "postgresql://a@127.0.0.1:1/none")
-    assert ended(place, verb, *CONNECTING[verb], "-e", "nowhere") == ("refused", 4)
-    assert ended(place, verb, "--nonsense") == ("refused", 2)
+    configured(place, NOWHERE)
+    assert ended(place, *verb.split(), *CONNECTING[verb], "-e", "nowhere") == ("refused", 4)
+    assert ended(place, *verb.split(), "--nonsense") == ("refused", 2)
 
 
 @pytest.mark.parametrize("verb", CONNECTING)
 def test_a_verb_that_reaches_no_server(place: Path, verb: str) -> None:
-    configured(place, "postgresql://a@127.0.0.1:1/none")
+    configured(place, NOWHERE, "backup_plain = true")
     expected = ("findings", 1) if verb == "doctor" else ("failed", 5)
-    assert ended(place, verb, *CONNECTING[verb]) == expected
+    assert ended(place, *verb.split(), *CONNECTING[verb]) == expected
 
 
 @pytest.fixture
@@ -113,8 +116,8 @@ def silent() -> Iterator[int]:
 def test_a_verb_that_is_interrupted(
     place: Path, silent: int, verb: str, number: signal.Signals, code: int
 ) -> None:
-    configured(place, f"postgresql://a@127.0.0.1:{silent}/none")
-    process = started(place, verb, *CONNECTING[verb])
+    configured(place, f"postgresql://a@127.0.0.1:{silent}/none", "backup_plain = true")
+    process = started(place, *verb.split(), *CONNECTING[verb])
     _wait_for_connection(process.pid, silent)
     process.send_signal(number)
     found = document_of(process)
@@ -174,13 +177,40 @@ def test_the_verbs_on_a_database_from_the_start_to_the_end(
     assert ended(place, "verify", "-t", "performance") == ("ok", 0)
     assert ended(place, "history") == ("ok", 0)
     assert ended(place, "cleanup", "--artifacts", "--yes") == ("nothing_to_do", 0)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
         connection.execute("DELETE FROM user_roles WHERE id = (SELECT min(id) FROM user_roles)")
     assert ended(place, "verify") == ("findings", 1)
     assert ended(place, "migrate", "--yes") == ("ok", 0)
     assert ended(place, "rollback", *CONNECTING["rollback"][:2]) == ("refused", 11)
     assert ended(place, "rollback", *CONNECTING["rollback"]) == ("ok", 0)
     assert ended(place, "rollback", *CONNECTING["rollback"]) == ("nothing_to_do", 0)
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
         connection.execute("DROP TABLE alerts CASCADE")
     assert ended(place, "migrate", "--yes") == ("refused", 7)
+
+
+def test_the_verbs_of_backups(place: Path, database_at: DatabaseAt) -> None:
+    shelf = f'backup_dir = "{place}/shelf"'
+    configured(place, database_at(START), "backup_plain = true", shelf)
+    assert ended(place, "cleanup", "--backups", "--yes") == ("nothing_to_do", 0)
+    assert ended(place, "backup", "create") == ("ok", 0)
+    assert ended(place, "backup", "create") == ("ok", 0)
+    assert ended(place, "backup", "list") == ("ok", 0)
+    assert ended(place, "backup", "verify") == ("ok", 0)
+    old = ["cleanup", "--backups", "--older-than", "1s"]
+    assert ended(place, *old) == ("refused", 11)
+    assert ended(place, *old, "-n") == ("pending", 0)
+    assert ended(place, *old, "--yes") == ("ok", 0)
+    assert ended(place, *old, "--yes") == ("nothing_to_do", 0)
+    (dump,) = (place / "shelf").glob("*.dump")
+    dump.write_bytes(b"")
+    assert ended(place, "backup", "verify") == ("failed", 10)
+
+
+def test_a_run_that_cannot_succeed_is_told_as_undone(place: Path, database_at: DatabaseAt) -> None:
+    url = database_at(AUDIT)
+    configured(place, url)
+    with psycopg.connect(as_superuser(url), autocommit=True) as connection:
+        connection.execute(NO_ROWS.format("user_roles").encode())
+    assert ended(place, "migrate", "--yes") == ("rolled_back", 8)
+    assert ended(place, "status") == ("pending", 0)

@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 from tests.cli.test_usage import run
 from tests.conftest import DatabaseAt
+from tests.least import as_superuser
 
 from opssight_migrate.model.errors import ExitCode
 from opssight_migrate.opssight.revisions import START
@@ -76,7 +77,7 @@ def test_doctor_says_every_value_and_where_it_came_from(
 def test_doctor_prints_each_grant_that_is_lacking(place: Path, database_at: DatabaseAt) -> None:
     conninfo = database_at(START, filled=False)
     role = f"poor_{place.name[-8:]}".replace("-", "_")
-    with psycopg.connect(conninfo, autocommit=True) as admin:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
         try:
             poor = psycopg.conninfo.make_conninfo(conninfo, user=role)

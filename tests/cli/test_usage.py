@@ -99,6 +99,13 @@ def test_what_cannot_be_meant_is_refused_with_a_suggestion(
     assert lines[1] == "state: nothing was changed"
 
 
+def test_wrong_usage_names_the_command_below_a_command(tmp_path: Path) -> None:
+    done = run("backup", "create", "-o", "json", "--nonsense", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert document["command"] == "backup create"
+    assert document["diagnostics"][0]["hint"] == "opssight-migrate backup create --help"
+
+
 def test_an_option_before_the_command_is_shown_its_place(tmp_path: Path) -> None:
     done = run("-e", "staging", "migrate", "-n", cwd=tmp_path)
     assert done.returncode == ExitCode.USAGE

@@ -87,29 +87,40 @@ def test_an_empty_database_has_nobody_to_promise_anything(
     assert not [d for d in report.diagnostics if "the plan" in d.message]
 
 
-def test_a_lock_that_was_not_named_or_was_held_for_longer_is_told_once() -> None:
+def test_a_lock_that_was_not_named_is_told_once_and_of_those_held_for_longer_the_worst() -> None:
     def receipt(relation: str, mode: str, held_ms: int = 7) -> LockReceipt:
         return LockReceipt(relation=relation, mode=mode, waited_ms=0, held_ms=held_ms)
 
-    step = ReportStep(
-        id="85f9",
-        title="t",
-        kind="schema",
-        status="done",
-        promised_locks=(
+    def step(step_id: str, *locks: LockReceipt) -> ReportStep:
+        promised = (
             LockPromise(relation="users", mode="ACCESS EXCLUSIVE", at_most_ms=50),
             LockPromise(relation="teams", mode="SHARE ROW EXCLUSIVE", at_most_ms=50),
-        ),
-        locks=(
-            receipt("users", "SHARE ROW EXCLUSIVE"),
-            receipt("users", "ACCESS EXCLUSIVE", 51),
-            receipt("teams", "ACCESS EXCLUSIVE"),
-            receipt("teams", "ACCESS EXCLUSIVE"),
-            receipt("roles", "SHARE UPDATE EXCLUSIVE", 900),
-            receipt("made_by_this_run", "ACCESS EXCLUSIVE", 900),
-        ),
+        )
+        return ReportStep(
+            id=step_id, title="t", kind="schema", status="done", promised_locks=promised,
+            locks=locks,
+        )  # fmt: skip
+
+    first = step(
+        "85f9",
+        receipt("users", "SHARE ROW EXCLUSIVE"),
+        receipt("users", "ACCESS EXCLUSIVE", 51),
+        receipt("teams", "ACCESS EXCLUSIVE"),
+        receipt("teams", "ACCESS EXCLUSIVE"),
+        receipt("roles", "SHARE UPDATE EXCLUSIVE", 900),
+        receipt("made_by_this_run", "ACCESS EXCLUSIVE", 900),
     )
-    assert list(broken(step, frozenset({"users", "teams", "roles"}))) == [
+    second = step("8583", receipt("teams", "SHARE ROW EXCLUSIVE", 71), receipt("users", "x", 900))
+    in_use = frozenset({"users", "teams", "roles"})
+    unnamed = "85f9: ACCESS EXCLUSIVE on teams was taken; the plan did not name it"
+
+    assert list(broken([first], in_use)) == [
+        unnamed,
         "85f9: ACCESS EXCLUSIVE on users was held for 51 ms; the plan promised less than 50 ms",
-        "85f9: ACCESS EXCLUSIVE on teams was taken; the plan did not name it",
     ]
+    assert list(broken([first, second], in_use)) == [
+        unnamed,
+        "8583: SHARE ROW EXCLUSIVE on teams was held for 71 ms; the plan promised less than 50 ms;"
+        " of 5 strong locks 2 were held for longer",
+    ]
+    assert list(broken([step("b521")], in_use)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, LiteralString
 
 import pytest
@@ -560,6 +561,36 @@ def test_undoing_a_run_on_an_empty_database_that_stopped_goes_on_by_the_runs_nam
     assert go_back(settings, RollbackRequest(run=run_id)).status == "ok"
     tables = session.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     assert tables == [("alembic_version",)]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_migration_that_stopped_before_it_changed_anything_is_closed(
+    database_at: DatabaseAt,
+    settings_for: SettingsFor,
+    opened: Callable[[str], Session],
+    by_name: bool,
+) -> None:
+    conninfo = database_at(START)
+    settings, session = settings_for(conninfo), opened(conninfo)
+    assert run(settings, MigrateRequest(deadline_s=0.001)).exit_code == 9
+    before, asked = old_columns(session), Asked()
+    [[run_id, was]] = session.rows("SELECT id, status FROM opssight_migrate.runs")
+    assert was == "interrupted"
+    request = RollbackRequest(run=run_id) if by_name else RollbackRequest(to_revision=START)
+
+    planned = go_back(settings, replace(request, dry_run=True))
+    report = go_back(settings, request, confirm=asked)
+
+    assert "had changed nothing: there is nothing to undo" in planned.announcements[0]
+    assert (report.status, report.exit_code) == ("ok", 0), report.diagnostics
+    assert [plan.steps for plan in asked.plans] == [()]
+    assert [one.command for one in report.next] == ["opssight-migrate migrate"]
+    assert session.rows("SELECT command, status FROM opssight_migrate.runs ORDER BY epoch") == [
+        ("migrate", "superseded"),
+        ("rollback", "ok"),
+    ]
+    assert old_columns(session) == before
+    assert go_back(settings, request).status == "nothing_to_do"
 
 
 def test_a_plan_to_migrate_says_how_each_step_is_taken_back(

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 from tests.commands.conftest import error_of, everything, run
 from tests.conftest import SettingsFor
-from tests.homes import new_home
+from tests.standby import standing_by
 
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.status import status
 from opssight_migrate.commands.verify import verify
 from opssight_migrate.model.events import unheard
 from opssight_migrate.opssight.revisions import START
-from opssight_migrate.postgres import chain
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
 
 @pytest.fixture
 def standby(server: Cluster) -> Iterator[str]:
-    """A server in recovery, started with standby.signal on the data of one that was stopped."""
-    home = new_home("standby")
-    try:
-        with Cluster(home, server.bin_dir, durable=False) as primary:
-            conninfo = primary.conninfo("postgres")
-            with psycopg.connect(conninfo, autocommit=True) as connection:
-                session = Session(connection)
-                session.prepare()
-                chain.upgrade(chain.Drive(session=session), START)
-        (home / "data" / "standby.signal").touch(mode=0o644)
-        settings = {"restore_command": "false"}
-        with Cluster(home, server.bin_dir, durable=False, settings=settings) as replica:
-            yield replica.conninfo("postgres")
-    finally:
-        shutil.rmtree(home)
+    """A database at the start on a server that only replays another one."""
+    with standing_by(server) as conninfo:
+        yield conninfo
 
 
 def test_a_standby_is_refused_with_and_without_dry_run_and_can_be_read(

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from opssight_migrate.model.errors import MigrateError, PrivilegeError
-from opssight_migrate.postgres import properties, siblings
+from opssight_migrate.postgres import privileges, properties, siblings
 from opssight_migrate.postgres.properties import DatabaseProperties
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
@@ -56,8 +56,8 @@ def scratch(
     """
     if not is_possible(session):
         raise PrivilegeError(
-            "a proven backup is restored into a scratch database, and this role may make none",
-            hint="give it CREATEDB, or prove the backup elsewhere: backup verify --restore",
+            "a backup is restored into a scratch database, and this role may make none (CREATEDB)",
+            hint=f"{privileges.createdb(session)};",
         )
     name = f"{PREFIX}{uuid4().hex[:12]}"
     maintenance = siblings.sibling(session, siblings.MAINTENANCE, _APPLICATION)

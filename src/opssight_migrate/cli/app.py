@@ -92,7 +92,7 @@ def _told_exit_code(error: BaseException, given: Sequence[str], commands: Sequen
     from opssight_migrate.render.jsonl import report_json
     from opssight_migrate.render.phrases import error_lines
 
-    command = next((word for word in given if word in commands), PROGRAM)
+    command = _named(error) or next((word for word in given if word in commands), PROGRAM)
     log = None
     if not failures.is_expected(error):
         log = failures.crash_log(None, "unknown", error)
@@ -111,6 +111,16 @@ def _told_exit_code(error: BaseException, given: Sequence[str], commands: Sequen
         result.write([report.to_json() if form == "json" else report_json(report)])
         result.close()
     return report.exit_code
+
+
+def _named(error: BaseException) -> str:
+    """Return the command whose options were wrong, such as "backup create"; "" for none."""
+    names: list[str] = []
+    context = getattr(error, "ctx", None)
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(names)
 
 
 def _wanted(given: Sequence[str], long: str, short: str | None) -> str | None:

@@ -151,6 +151,8 @@ def _privileges(session: Session, target: str) -> Iterator[Finding]:
             where=lack.where,
             hint=f"{lack.grant};",
         )
+    for lack in privileges.lacking_further(session):
+        yield _note("privileges", lack.why, f"{lack.grant};")
 
 
 def _timescaledb(session: Session) -> Iterator[Finding]:

@@ -146,7 +146,6 @@ class Draft:
                 self._receive(step_id, taken)
             case StepFinished(step_id=step_id, rows=rows, elapsed_s=elapsed_s):
                 self._mark(step_id, "done", rows, int(elapsed_s * 1000))
-                self._hold_to_promise(step_id)
             case Noted(severity=severity, message=message, code=code, hint=hint):
                 kind: Literal["warning", "note"] = "warning" if severity == "warning" else "note"
                 self.diagnostics.append(
@@ -260,7 +259,7 @@ class Draft:
             sql=self.sql,
             last_run=self.last_run,
             checks=tuple(self.checks),
-            diagnostics=tuple(self.diagnostics),
+            diagnostics=(*self._broken_promises(), *self.diagnostics),
             artifacts=tuple(self.artifacts),
             next=tuple(self.next),
         )
@@ -270,13 +269,13 @@ class Draft:
             return None
         return Performance(queries=tuple(self._queries), server=self._server)
 
-    def _hold_to_promise(self, step_id: str) -> None:
-        """Say which locks of a finished step make its plan's promise untrue."""
-        step = self._steps.get(step_id)
-        if step is None or self.plan is None:
-            return
-        for sentence in promises.broken(step, frozenset(self.plan.in_use)):
-            self.diagnostics.append(Diagnostic(severity="warning", message=sentence))
+    def _broken_promises(self) -> tuple[Diagnostic, ...]:
+        """Say which locks of finished steps make the plan's promise untrue."""
+        if self.plan is None:
+            return ()
+        finished = [step for step in self._steps.values() if step.status == "done"]
+        told = promises.broken(finished, frozenset(self.plan.in_use))
+        return tuple(Diagnostic(severity="warning", message=sentence) for sentence in told)
 
     def _correct(self, step_id: str, corrected_ms: int) -> None:
         step = self._steps.get(step_id)

@@ -121,7 +121,10 @@ class SchemaRollback:
             safety_backup(self.session, back.plan)
         with self.stop.listening():
             archive = self.carry_out(back)
-        rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
+        if back.steps or back.is_unproven:
+            rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
+            why = "the schema is its own again"
+            self.draft.next.append(Next(command="deploy the old OpsSight release", why=why))
         self._say_what_next(archive)
 
     def _looked(self) -> Retreat:
@@ -183,9 +186,6 @@ class SchemaRollback:
         return unwinder.archive
 
     def _say_what_next(self, archive: str) -> None:
-        self.draft.next.append(
-            Next(command="deploy the old OpsSight release", why="the schema is its own again")
-        )
         kept = [one for one in self.draft.plan.losses if one.rows] if self.draft.plan else []
         why = f"brings home what {archive} keeps" if kept else "go forward again, any time"
         self._next("migrate", why)

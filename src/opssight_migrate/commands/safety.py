@@ -24,7 +24,7 @@ from opssight_migrate.model.errors import (
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.model.plan import Blocker, Plan
 from opssight_migrate.model.report import Artifact
-from opssight_migrate.postgres import clients
+from opssight_migrate.postgres import clients, privileges
 from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
@@ -218,7 +218,7 @@ def in_the_way(profile: Profile, session: Session) -> Sequence[Blocker]:
             Blocker(
                 message="a required backup is proven in a scratch database, and this role may"
                 " make none",
-                hint=f"give {session.connection.info.user} CREATEDB",
+                hint=f"{privileges.createdb(session)};",
             )
         )
     return found

@@ -36,6 +36,10 @@ from opssight_migrate.steps import STEPS
 from opssight_migrate.steps.base import BaseStep, StepContext
 
 NOTHING = past_runs.BASE
+_CLOSED = (
+    "the migration that stopped had changed nothing: there is nothing to undo, and it is closed in"
+    " the journal"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class Retreat:
     """A plan, and what it was made from. ``steps`` are to be undone in this order.
 
     ``is_unproven``: the rollback before, to the same target, ended without its closing proof.
+    ``is_unclosed``: a migration from the target stopped before its first step, and is open still.
     """
 
     plan: Plan
@@ -50,11 +55,12 @@ class Retreat:
     catalogue: Catalogue
     is_copy: bool
     is_unproven: bool
+    is_unclosed: bool
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to undo, and nothing left to prove."""
-        return not self.steps and not self.is_unproven
+        """Whether there is nothing to undo, nothing left to prove, and no run to be closed."""
+        return not (self.steps or self.is_unproven or self.is_unclosed)
 
 
 def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) -> Retreat:
@@ -71,6 +77,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
         actual = reader.read_catalogue(session)
         there = frozenset(actual["tables"])
         left = unfinished.newest(session, "rollback")
+        stopped = unfinished.newest(session, "migrate")
         blockers = [*obstacles, *_blockers(session, current, actual, target, going_on=bool(left))]
         steps: tuple[BaseStep, ...] = ()
         losses: tuple[Loss, ...] = ()
@@ -80,6 +87,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
             organization = ctx.profile.tenancy.default_organization
             losses = ledger.read(session, goings, (organization.name, organization.slug))
             blockers += ledger.blockers(session, goings, losses)
+        is_unclosed = stopped is not None and stopped.changed_nothing_since(target)
         plan = Plan(
             environment=ctx.profile.name,
             protected=ctx.profile.protected,
@@ -88,6 +96,7 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
             revision_from=current,
             revision_to=target,
             steps=tuple(_planned(session, step, there) for step in steps),
+            announcements=(_CLOSED,) if is_unclosed and not steps and not blockers else (),
             kept=() if blockers else preflight.additional(session, current, actual),
             blockers=tuple(blockers),
             losses=losses,
@@ -95,7 +104,12 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
         )
     is_unproven = left is not None and left.revision_to == target
     return Retreat(
-        plan=plan, steps=steps, catalogue=actual, is_copy=is_copy, is_unproven=is_unproven
+        plan=plan,
+        steps=steps,
+        catalogue=actual,
+        is_copy=is_copy,
+        is_unproven=is_unproven,
+        is_unclosed=is_unclosed,
     )
 
 

@@ -86,7 +86,7 @@ def told_by_alembic() -> Iterator[None]:
             yield
     except MigrateError as error:
         hint = f"; {error.hint}" if error.hint else ""
-        raise CommandError(error.message + hint) from error
+        raise CommandError(f"{error.code}: {error.message}{hint}") from error
 
 
 @contextmanager

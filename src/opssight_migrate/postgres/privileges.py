@@ -68,6 +68,13 @@ SELECT nspname::text FROM pg_namespace
  WHERE nspname IN ('opssight_migrate', 'public') AND NOT has_schema_privilege(oid, 'USAGE')
  ORDER BY 1
 """
+_FURTHER = """
+SELECT r.rolname::text, pg_get_userbyid(d.datdba)::text,
+       pg_has_role('pg_monitor', 'USAGE'), r.rolsuper OR r.rolcreatedb,
+       pg_has_role('pg_signal_backend', 'USAGE'), pg_has_role(d.datdba, 'USAGE')
+  FROM pg_database AS d, pg_roles AS r
+ WHERE d.datname = current_database() AND r.rolname = current_user
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +83,7 @@ class Lacking:
 
     why: str
     grant: str
-    where: str
+    where: str = ""
 
 
 def lacking(
@@ -158,6 +165,37 @@ def lacking_to_read(session: Session, tables: Sequence[str]) -> Iterable[Lacking
             grant=f"GRANT SELECT ON {kind} {listed} TO {_text(session, '{}', user)}",
             where=f"{schema}.{names[0]}",
         )
+
+
+def lacking_further(session: Session) -> Iterable[Lacking]:
+    """Return what this role lacks for what a migration can do without."""
+    user, owner, sees_all, may_create, may_signal, is_owner = session.rows(_FURTHER)[0]
+    if not sees_all:
+        yield Lacking(
+            why="replicas and transactions of others cannot be seen, so no run waits for them",
+            grant=_text(session, "GRANT pg_monitor TO {}", user),
+        )
+    if not may_create:
+        yield Lacking(
+            why="backup create --prove, backup verify --restore and rollback --type data restore"
+            " into a new database (CREATEDB)",
+            grant=createdb(session),
+        )
+    if not is_owner:
+        yield Lacking(
+            why="rollback --type data renames the database, as only its owner may",
+            grant=_text(session, "GRANT {} TO {}", owner, user),
+        )
+    if not may_signal:
+        yield Lacking(
+            why="--terminate and --terminate-idle-in-transaction end sessions of others",
+            grant=_text(session, "GRANT pg_signal_backend TO {}", user),
+        )
+
+
+def createdb(session: Session) -> str:
+    """Return the statement that lets this role make databases."""
+    return _text(session, "ALTER ROLE {} CREATEDB", str(session.scalar("SELECT current_user")))
 
 
 def refuse_blind(session: Session, tables: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opssight_migrate.model.errors import BusyError, MigrateError, RefusedError
-from opssight_migrate.postgres import siblings
+from opssight_migrate.postgres import privileges, siblings
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
@@ -85,7 +85,7 @@ def lacking(session: Session) -> Iterable[Lacking]:
     if not may_create:
         yield Lacking(
             why="a backup is restored into a new database (CREATEDB)",
-            grant=SQL("ALTER ROLE {} CREATEDB").format(name).as_string(session.connection),
+            grant=privileges.createdb(session),
         )
     if not is_owner:
         yield Lacking(

@@ -47,6 +47,10 @@ class Unfinished:
         planned = not revisions.is_at_least(self.revision_from, needs) or step_id in self.begun
         return planned and step_id not in self.done
 
+    def changed_nothing_since(self, revision: str) -> bool:
+        """Tell whether it stopped before its first step, on a database at ``revision``."""
+        return self.revision_from == revision and not self.begun
+
 
 def newest(session: Session, command: str) -> Unfinished | None:
     """Return the newest run of ``command`` if it did not end well, else None."""

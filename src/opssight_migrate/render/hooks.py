@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -64,16 +64,14 @@ def variables(report: Report) -> dict[str, str]:
     return {f"OPSSIGHT_HOOK_{name}": value for name, value in found.items()}
 
 
-class _Work:
+class _Work(Protocol):
     """One hook. ``run`` returns what went wrong, or None; ``stop`` ends it from outside."""
 
-    def run(self) -> str | None:
-        raise NotImplementedError
-
+    def run(self) -> str | None: ...
     def stop(self) -> None: ...
 
 
-class _Command(_Work):
+class _Command:
     """A program with its arguments, in a session of its own; what it writes is not our result."""
 
     def __init__(self, command: str, body: bytes, environment: dict[str, str]) -> None:
@@ -113,7 +111,7 @@ class _NoRedirect(HTTPRedirectHandler):
         del req, fp, code, msg, headers, newurl
 
 
-class _Post(_Work):
+class _Post:
     """One POST of the document; with a secret it is signed, as GitHub signs its own."""
 
     def __init__(self, hooks: Hooks, body: bytes) -> None:
@@ -139,6 +137,9 @@ class _Post(_Work):
             # Its text may hold the URL, and that is a secret: the kind of error has to do.
             reason = getattr(error, "reason", error)
             return f"nobody took it: {getattr(reason, 'strerror', None) or type(reason).__name__}"
+
+    def stop(self) -> None:
+        """Leave it: its thread ends with its time-out, or with us."""
 
 
 def _within(timeout_s: float, name: str, work: _Work, say: Say) -> str | None:
