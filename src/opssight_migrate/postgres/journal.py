@@ -13,97 +13,11 @@ from datetime import datetime
 
 from opssight_migrate.model.errors import StaleRunError
 from opssight_migrate.model.events import LockTaken
-from opssight_migrate.postgres import audit_chain, baselines, ranges
+from opssight_migrate.postgres import audit_chain, baselines, journal_tables, ranges
 from opssight_migrate.postgres.session import Session
 
 SCHEMA = "opssight_migrate"
 
-_SCHEMA_OF_JOURNAL = """
-CREATE SCHEMA IF NOT EXISTS opssight_migrate;
-CREATE TABLE IF NOT EXISTS opssight_migrate.installation (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    environment text NOT NULL,
-    system_identifier text NOT NULL,
-    database_oid bigint NOT NULL,
-    epoch bigint NOT NULL DEFAULT 0,
-    marked_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE IF NOT EXISTS opssight_migrate.runs (
-    id text PRIMARY KEY,
-    lineage text[] NOT NULL,
-    epoch bigint NOT NULL,
-    command text NOT NULL,
-    environment text NOT NULL,
-    operator text NOT NULL,
-    os_user text NOT NULL,
-    host text NOT NULL,
-    pid integer NOT NULL,
-    tool_version text NOT NULL,
-    server_version text NOT NULL,
-    settings_digest text NOT NULL,
-    plan_digest text NOT NULL,
-    revision_from text,
-    revision_to text NOT NULL,
-    status text NOT NULL DEFAULT 'running',
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz,
-    error text
-);
-CREATE TABLE IF NOT EXISTS opssight_migrate.steps (
-    run_id text NOT NULL REFERENCES opssight_migrate.runs,
-    step_id text NOT NULL,
-    kind text NOT NULL,
-    status text NOT NULL DEFAULT 'running',
-    rows bigint,
-    forecast_ms bigint,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz,
-    PRIMARY KEY (run_id, step_id)
-);
-CREATE TABLE IF NOT EXISTS opssight_migrate.batches (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run_id text NOT NULL REFERENCES opssight_migrate.runs,
-    step_id text NOT NULL,
-    walk text NOT NULL,
-    last_key text,
-    rows bigint NOT NULL,
-    done_at timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX IF NOT EXISTS batches_walk ON opssight_migrate.batches (step_id, walk, id);
-CREATE TABLE IF NOT EXISTS opssight_migrate.lock_receipts (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run_id text NOT NULL REFERENCES opssight_migrate.runs,
-    step_id text NOT NULL,
-    relation text NOT NULL,
-    mode text NOT NULL,
-    waited_ms bigint NOT NULL,
-    held_ms bigint NOT NULL,
-    victims jsonb NOT NULL
-);
-CREATE TABLE IF NOT EXISTS opssight_migrate.audit_rows (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    audit_id uuid NOT NULL UNIQUE,
-    run_id text NOT NULL REFERENCES opssight_migrate.runs,
-    at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    operation text NOT NULL,
-    severity text NOT NULL,
-    table_name text NOT NULL,
-    record_id text,
-    description text NOT NULL,
-    context jsonb NOT NULL,
-    written_at timestamptz
-);
-CREATE TABLE IF NOT EXISTS opssight_migrate.snapshots (
-    run_id text NOT NULL REFERENCES opssight_migrate.runs,
-    table_name text NOT NULL,
-    columns text[] NOT NULL,
-    rows bigint NOT NULL,
-    digest text NOT NULL,
-    writes bigint NOT NULL,
-    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (run_id, table_name)
-);
-"""
 _EXISTS = "SELECT to_regclass('opssight_migrate.snapshots') IS NOT NULL"
 _NEXT_EPOCH = """
 UPDATE opssight_migrate.installation SET epoch = epoch + 1 RETURNING epoch
@@ -155,8 +69,11 @@ SELECT coalesce(sum(rows), 0) FROM opssight_migrate.batches
  WHERE run_id = ANY(%s) AND step_id = %s AND walk = %s
 """
 _BATCH = """
+WITH ours AS (
+    SELECT FROM opssight_migrate.installation WHERE epoch = %s FOR SHARE
+)
 INSERT INTO opssight_migrate.batches (run_id, step_id, walk, last_key, rows)
-VALUES (%s, %s, %s, %s, %s)
+SELECT %s, %s, %s, %s, %s FROM ours
 """
 _RECEIPT = """
 INSERT INTO opssight_migrate.lock_receipts
@@ -244,7 +161,7 @@ def last_run(session: Session) -> LastRun | None:
 
 def install(session: Session) -> None:
     """Make the journal, unless it is there."""
-    for schema in (_SCHEMA_OF_JOURNAL, audit_chain.SCHEMA, ranges.SCHEMA, baselines.SCHEMA):
+    for schema in (journal_tables.SCHEMA, audit_chain.SCHEMA, ranges.SCHEMA, baselines.SCHEMA):
         session.execute(schema)
 
 
@@ -300,10 +217,7 @@ class Journal:
         Raises: StaleRunError.
         """
         if not self.session.scalar(_EPOCH_IS_OURS, (self.epoch,)):
-            raise StaleRunError(
-                "a newer run has begun on this database, so this one stops",
-                hint="opssight-migrate status",
-            )
+            raise _stale()
 
     def step_started(self, step_id: str, kind: str, forecast_s: float = 0.0) -> bool:
         """Write that a step begins; return whether an earlier run had begun it already.
@@ -330,14 +244,19 @@ class Journal:
         values = (self.lineage, step_id, walk)
         return self.session.scalar(_CURSOR, values), int(self.session.scalar(_ROWS_DONE, values))
 
-    def advance(self, step_id: str, walk: str, last_key: str, rows: int) -> None:
-        """Write a batch in the transaction that did its work, guarded by the epoch."""
-        self.guard()
-        self.session.execute(_BATCH, (self.run_id, step_id, walk, last_key, rows))
+    def advance(self, step_id: str, walk: str, last_key: str | None, rows: int) -> None:
+        """Write a batch in the transaction that did its work; key None: the walk begins again.
+
+        Raises: StaleRunError.
+        """
+        # One statement guards and writes: what a batch asks besides is time that it does no rows.
+        values = (self.epoch, self.run_id, step_id, walk, last_key, rows)
+        if not self.session.execute(_BATCH, values):
+            raise _stale()
 
     def rewind(self, step_id: str, walk: str) -> None:
         """Begin a walk again: rows appeared behind its cursor."""
-        self.session.execute(_BATCH, (self.run_id, step_id, walk, None, 0))
+        self.advance(step_id, walk, None, 0)
 
     def audit(
         self,
@@ -393,3 +312,10 @@ def _os_user() -> str:
     except (KeyError, OSError):
         # A container may run under a uid that has no name.
         return str(os.getuid())
+
+
+def _stale() -> StaleRunError:
+    return StaleRunError(
+        "a newer run has begun on this database, so this one stops",
+        hint="opssight-migrate status",
+    )
