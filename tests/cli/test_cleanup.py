@@ -49,7 +49,9 @@ def invoke(*args: str) -> Result:
     return CliRunner().invoke(app, ["cleanup", *args])
 
 
-def test_all_is_everything_but_the_retired_databases(fake: Fake, place: Path) -> None:
+def test_all_is_everything_but_retired_databases_and_adopted_chunks(
+    fake: Fake, place: Path
+) -> None:
     done = invoke("--all", "--yes", "--keep-last", "5", "--older-than", "7d")
 
     assert done.exit_code == 0, done.output
@@ -62,6 +64,21 @@ def test_all_is_everything_but_the_retired_databases(fake: Fake, place: Path) ->
     )
     [log] = (place / "log").glob("*.log")
     assert log.name.startswith("cleanup_staging_")
+
+
+def test_adopted_chunks_are_named_by_themselves_with_the_window_that_is_granted(
+    fake: Fake, place: Path
+) -> None:
+    unsaid = invoke("-e", "production", "--chunks", "--window", "10m")
+    assert unsaid.exit_code == 11
+    assert "--chunks --window 10m --confirm production" in unsaid.stderr
+
+    done = invoke("--chunks", "--window", "10m", "--yes")
+
+    assert done.exit_code == 0, done.output
+    assert fake.request == CleanupRequest(
+        kinds=("chunks",), window_s=600.0, log_dir=place / "log", argv_hint="-e staging"
+    )
 
 
 def test_the_old_release_is_said_to_be_gone_beside_the_environments_name(fake: Fake) -> None:
@@ -86,6 +103,8 @@ def test_the_old_release_is_said_to_be_gone_beside_the_environments_name(fake: F
         ((), "say what to retire"),
         (("--logs", "--older-than", "a while"), "--older-than"),
         (("--logs", "--keep-last", "0"), "--keep-last"),
+        (("--logs", "--window", "1m"), "--window is for --chunks"),
+        (("--chunks", "--window", "a while"), "--window"),
     ],
 )
 def test_what_is_unclear_is_refused_before_any_work(

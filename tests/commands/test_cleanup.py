@@ -494,3 +494,19 @@ def test_what_is_to_be_retired_has_to_be_named(migrated: tuple[Settings, Session
     report = clean(migrated[0])
 
     assert report.exit_code == 2
+
+
+def test_on_plain_postgresql_there_are_no_chunks_and_it_says_why(
+    migrated: tuple[Settings, Session],
+) -> None:
+    settings, session = migrated
+    before = everything(session)
+
+    for dry_run in (True, False):
+        report = clean(settings, "chunks", dry_run=dry_run)
+
+        assert (report.status, report.exit_code) == ("nothing_to_do", 0)
+        assert report.announcements == (
+            "time series: TimescaleDB is not on this server: there are no chunks",
+        )
+    assert everything(session) == before

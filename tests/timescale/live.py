@@ -49,6 +49,7 @@ def filled(conninfo: str, many: int = ROWS) -> None:
     with connected(conninfo) as session:
         rows.fill(session, many)
         session.execute("UPDATE metrics SET timestamp = now() - id * interval '1 second' / 3")
+        session.execute("UPDATE log_entries SET timestamp = now() - id * interval '1 second' / 2")
         session.execute("VACUUM (FULL, ANALYZE) metrics")
-        session.execute("VACUUM ANALYZE log_entries")
+        session.execute("VACUUM (FULL, ANALYZE) log_entries")
         session.execute("CHECKPOINT")

@@ -32,6 +32,7 @@ SELECT id, value FROM metrics WHERE organization_id = 1 AND "timestamp" > now() 
 """
 _BY_KEY = "SELECT value FROM metrics WHERE id = 3"
 _QUERIES = {"insert": _INSERT, "newest": _NEWEST, "by key": _BY_KEY}
+KINDS = tuple(_QUERIES)
 
 
 @dataclass(slots=True)

@@ -55,7 +55,12 @@ def _cache() -> Path:
 
 def _fetch(folder: Path) -> None:
     # Node has certificates of its own; those of the system also hold a company's proxy.
-    environment = {**os.environ, "NODE_OPTIONS": "--use-system-ca"}
+    # An ordinary user of a container may have no home for npm's cache.
+    environment = {
+        **os.environ,
+        "NODE_OPTIONS": "--use-system-ca",
+        "npm_config_cache": str(_cache() / "npm"),
+    }
     command = [str(_NODE), str(_NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opssight_migrate.postgres.series_ways import CutOver, Way, choose
+from opssight_migrate.postgres.series_ways import Choice, CutOver, Grants, Way, choose
 from opssight_migrate.postgres.timescale import Offer
 
 COMMUNITY = Offer(
@@ -18,6 +18,18 @@ COMMUNITY = Offer(
 APACHE = Offer(installed="2.23.0", reason=None, licence="apache", adopts=True)
 OLD = Offer(installed="2.11.0", reason=None, licence="timescale")
 UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None, adopts=True)
+
+
+def chosen(
+    offer: Offer,
+    rows: int,
+    *,
+    window_s: float | None = None,
+    cut_over: CutOver = "auto",
+    is_bound: bool = False,
+) -> Choice:
+    grants = Grants(stall_s=0.5, window_s=window_s, cut_over=cut_over)
+    return choose(offer, rows, grants, is_bound=is_bound)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +49,7 @@ UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None, adopts=True)
 def test_the_way_follows_from_rows_version_and_licence(
     offer: Offer, rows: int, window_s: float | None, way: Way
 ) -> None:
-    choice = choose(offer, rows, stall_s=0.5, window_s=window_s, cut_over="auto")
+    choice = chosen(offer, rows, window_s=window_s)
 
     assert choice.way is way
 
@@ -54,19 +66,31 @@ def test_the_way_follows_from_rows_version_and_licence(
 def test_nobody_waits_for_a_scan_that_would_be_noticed_unless_configured_so(
     cut_over: CutOver, rows: int, write_available: bool
 ) -> None:
-    choice = choose(COMMUNITY, rows, stall_s=0.5, window_s=None, cut_over=cut_over)
+    choice = chosen(COMMUNITY, rows, cut_over=cut_over)
 
     assert choice.write_available is write_available
     assert ("everybody waits" in choice.why) is not write_available
 
 
 def test_a_window_bounds_the_lock_and_its_lack_is_explained() -> None:
-    granted = choose(OLD, 2_000_000, stall_s=0.5, window_s=600.0, cut_over="auto")
-    refused = choose(OLD, 2_000_000, stall_s=0.5, window_s=None, cut_over="auto")
+    granted = chosen(OLD, 2_000_000, window_s=600.0)
+    refused = chosen(OLD, 2_000_000)
 
     assert (granted.held_s, granted.locked_s) == (600.0, 600.0)
     assert "TimescaleDB 2.11.0, licence timescale cannot adopt a table" in refused.why
     assert "about 25 s" in refused.why
+
+
+def test_what_stands_on_the_table_makes_everybody_wait_for_the_scan_and_the_plan_says_so() -> None:
+    short = chosen(COMMUNITY, 2_000_000, is_bound=True)
+    long = chosen(COMMUNITY, 20_000_000, is_bound=True)
+    granted = chosen(COMMUNITY, 20_000_000, is_bound=True, window_s=60.0)
+
+    assert (short.way, short.write_available) == (Way.ATTACH, False)
+    assert "everybody waits for it, since a trigger or a foreign key of others" in short.why
+    assert long.way is Way.REFUSED
+    assert "longer than stall_budget" in long.why
+    assert (granted.way, granted.held_s) == (Way.ATTACH, 60.0)
 
 
 def test_only_the_community_licence_compresses() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opssight_migrate.cli.migrate import DryRunOption, YesOption
-from opssight_migrate.cli.options import DetailedExitcodeOption, Shared, with_shared
+from opssight_migrate.cli.options import DetailedExitcodeOption, Shared, seconds_of, with_shared
 from opssight_migrate.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,22 @@ LogsOption = Annotated[bool, typer.Option("--logs", help="Log files of this envi
 RetiredOption = Annotated[
     bool, typer.Option("--retired", help="Databases that rollbacks of data set aside.")
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All of these but --retired.")]
+ChunksOption = Annotated[
+    bool,
+    typer.Option(
+        "--chunks",
+        help="Compress and split the chunks that were tables; then a rollback has to copy rows.",
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All of these but --retired and --chunks.")]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="DURATION",
+        help="With --chunks: they may be split while everybody waits, so long at the most.",
+    ),
+]
 KeepLastOption = Annotated[
     int | None,
     typer.Option("--keep-last", metavar="N", min=1, help="Keep the newest N; the floor if less."),
@@ -66,10 +81,12 @@ def cleanup(
     backups: BackupsOption = False,
     logs: LogsOption = False,
     retired: RetiredOption = False,
+    chunks: ChunksOption = False,
     everything: AllOption = False,
     dry_run: DryRunOption = False,
     keep_last: KeepLastOption = None,
     older_than: OlderThanOption = None,
+    window: WindowOption = None,
     yes: YesOption = False,
     confirm: ConfirmOption = None,
     detailed_exitcode: DetailedExitcodeOption = False,
@@ -82,10 +99,9 @@ def cleanup(
       opssight-migrate cleanup -e staging --shims
     """
     own = {"artifacts": artifacts, "shims": shims, "archives": archives, "backups": backups}
-    kinds = _kinds(everything, {**own, "logs": logs, "retired": retired})
-    age = _age(older_than)
-    is_gone = _GONE in (confirm or [])
-    names = [name for name in confirm or [] if name != _GONE]
+    kinds = _kinds(everything, {**own, "logs": logs, "retired": retired, "chunks": chunks})
+    age, window_s = _age(older_than), _window(window, is_given=chunks)
+    is_gone, name = _agreed(confirm or [])
     from opssight_migrate.cli.confirmation import Confirmation, can_be_asked
     from opssight_migrate.cli.stage import Stage, with_pending
     from opssight_migrate.settings.places import default_log_dir
@@ -96,9 +112,9 @@ def cleanup(
         ask = Confirmation(
             verb="Clean up",
             yes=yes,
-            name=names[-1] if names else None,
+            name=name,
             can_ask=can_be_asked(no_input=shared.no_input),
-            again=_again(stage.hint, kinds, is_gone=is_gone),
+            again=_again(stage.hint, kinds, window, is_gone=is_gone),
             show=stage.show_plan,
         )
         request = command.CleanupRequest(
@@ -108,33 +124,49 @@ def cleanup(
             older_than=age,
             release_is_gone=is_gone,
             log_dir=shared.log_dir or default_log_dir(),
+            window_s=window_s,
             argv_hint=stage.hint,
         )
-        report = command.cleanup(
-            stage.settings, stage.profile, request, confirm=ask, emit=stage.emit
-        )
-        return with_pending(report) if dry_run and detailed_exitcode else report
+        done = command.cleanup(stage.settings, stage.profile, request, confirm=ask, emit=stage.emit)
+        return with_pending(done) if dry_run and detailed_exitcode else done
 
-    log_prefix = None if dry_run else "cleanup"
-    Stage(shared, "cleanup", log_prefix=log_prefix, shows_plan=True, dry_run=dry_run).perform(work)
+    prefix = None if dry_run else "cleanup"
+    Stage(shared, "cleanup", log_prefix=prefix, shows_plan=True, dry_run=dry_run).perform(work)
+
+
+def _agreed(confirm: list[str]) -> tuple[bool, str | None]:
+    """Tell whether the old release is said to be gone, and which environment is agreed to."""
+    names = [name for name in confirm if name != _GONE]
+    return _GONE in confirm, names[-1] if names else None
 
 
 def _kinds(everything: bool, chosen: dict[str, bool]) -> tuple[str, ...]:
     kinds = tuple(
-        kind for kind, wanted in chosen.items() if wanted or (everything and kind != "retired")
+        kind
+        for kind, wanted in chosen.items()
+        if wanted or (everything and kind not in ("retired", "chunks"))
     )
     if not kinds:
         raise UsageError(
-            "say what to retire: --artifacts, --shims, --archives, --backups, --logs, --retired"
-            " or --all",
+            "say what to retire: --artifacts, --shims, --archives, --backups, --logs, --retired,"
+            " --chunks or --all",
             hint="opssight-migrate cleanup --all --dry-run",
         )
     return kinds
 
 
-def _again(hint: str, kinds: tuple[str, ...], *, is_gone: bool) -> str:
+def _again(hint: str, kinds: tuple[str, ...], window: str | None, *, is_gone: bool) -> str:
     options = " ".join(f"--{kind}" for kind in kinds)
+    options += f" --window {window}" if window else ""
     return f"opssight-migrate cleanup {hint} {options}" + (f" --confirm {_GONE}" if is_gone else "")
+
+
+def _window(text: str | None, *, is_given: bool) -> float | None:
+    if text is not None and not is_given:
+        raise UsageError(
+            "--window is for --chunks", hint="opssight-migrate cleanup --chunks --window 1m"
+        )
+    return seconds_of(text, "--window")
 
 
 def _age(text: str | None) -> timedelta | None:

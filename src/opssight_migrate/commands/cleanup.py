@@ -14,13 +14,14 @@ from humanize import naturalsize
 from opssight_migrate.backups import manifest
 from opssight_migrate.commands import old_backups, old_logs, operators, safety, undertaking, wiring
 from opssight_migrate.commands.draft import Draft, status_of
-from opssight_migrate.engine import preflight, retirement
+from opssight_migrate.engine import chunk_retirements, preflight, retirement
 from opssight_migrate.engine.retirement import Limits, Retirement
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import MigrateError, StepFailedError, UsageError
 from opssight_migrate.model.events import (
     Emit,
     Event,
+    Noted,
     PlanMade,
     RunFinished,
     RunStarted,
@@ -41,6 +42,7 @@ from opssight_migrate.postgres import (
 from opssight_migrate.postgres.journal import Audit, Journal
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.steps.base import StepContext
 
@@ -52,6 +54,7 @@ class CleanupRequest:
     """What the operator asked for; ``kinds`` are of ``retirement.KINDS``.
 
     ``keep_last`` and ``older_than`` None are as configured; the first never lowers the floor.
+    ``window_s`` is for how long an adopted chunk may stop everybody; None: not at all.
     """
 
     kinds: tuple[str, ...]
@@ -60,6 +63,7 @@ class CleanupRequest:
     older_than: timedelta | None = None
     release_is_gone: bool = False
     log_dir: Path | None = None
+    window_s: float | None = None
     argv_hint: str = ""
 
 
@@ -105,6 +109,8 @@ class _Cleanup:
         self.draft = draft
         self.emit = emit
         self.stop = StopSignal(session, emit)
+        self.monitor = Monitor(lambda: opened("opssight-migrate/monitor"), self._warn)
+        self.governor = undertaking.governed(self.monitor, profile, self.stop, emit)
 
     def go(self, confirm: Confirm) -> None:
         """Look, ask and do."""
@@ -139,7 +145,11 @@ class _Cleanup:
             actual = reader.read_catalogue(session)
             shims = standing.shims_standing(actual)
             blockers = list(self._blockers(current, shims))
-            things = () if blockers else tuple(self._things(shims))
+            chunks = chunk_retirements.Look()
+            if "chunks" in self.request.kinds and not blockers:
+                chunks = chunk_retirements.look(self._context(), self._pace)
+                blockers += chunks.blockers
+            things = () if blockers else (*self._things(shims), *chunks.things)
         self.draft.revision_to, self.draft.shims = current, shims
         plan = Plan(
             environment=self.profile.name,
@@ -149,7 +159,7 @@ class _Cleanup:
             revision_from=current,
             revision_to=current or "",
             steps=tuple(thing.planned() for thing in things),
-            announcements=tuple(f"{one.id}: {one.title}" for one in things if one.id not in shims),
+            announcements=(*_announced(things, shims), *chunks.waiting),
             blockers=tuple(blockers),
         )
         return things, plan, is_copy
@@ -175,7 +185,7 @@ class _Cleanup:
             "backups": lambda: self._backups(limits),
             "logs": lambda: self._logs(limits),
         }
-        return [thing for kind in self.request.kinds for thing in ways[kind]()]
+        return [thing for kind in self.request.kinds if kind in ways for thing in ways[kind]()]
 
     def _logs(self, limits: Limits) -> list[Retirement]:
         if self.request.log_dir is None:
@@ -217,7 +227,7 @@ class _Cleanup:
         )
 
     def _context(self) -> StepContext:
-        ctx = wiring.looking(self.session, self.profile, self.emit)
+        ctx = wiring.looking(self.session, self.profile, self.emit, window_s=self.request.window_s)
         return replace(ctx, drive=undertaking.driven(ctx, self.stop, self.observer))
 
     def _carry_out(self, things: tuple[Retirement, ...], plan: Plan, *, is_copy: bool) -> None:
@@ -243,7 +253,9 @@ class _Cleanup:
             undertaking.ended_badly(book, ended, lambda _: None, self.emit)
             raise ended from error
         finally:
+            self.monitor.close()
             undertaking.close(self.observer, self.emit)
+            undertaking.account(self.draft, self.governor)
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
@@ -262,7 +274,7 @@ class _Cleanup:
                 thing.work()
             book.step_ended(thing.id, "done", thing.rows)
             book.audit(
-                Audit(operation="DELETE", severity="MEDIUM", table=thing.table[:100]),
+                Audit(operation=thing.operation, severity="MEDIUM", table=thing.table[:100]),
                 f"retired {thing.id}: {thing.title}",
                 record=thing.id[:50],
                 context={"rows": thing.rows},
@@ -292,11 +304,25 @@ class _Cleanup:
                 hint="opssight-migrate verify",
             )
 
+    def _pace(self) -> None:
+        self.governor.pace()
+
+    def _warn(self, message: str) -> None:
+        self.emit(Noted(severity="warning", message=message))
+
     def _options(self) -> str:
         options = [f"--{kind}" for kind in self.request.kinds]
+        if self.request.window_s is not None:
+            options.append(f"--window {self.request.window_s:g}s")
         if self.request.release_is_gone:
             options.append(f"--confirm {retirement.CONFIRMATION}")
         return " ".join(options)
 
     def _next(self, verb: str, why: str) -> None:
         self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))
+
+
+def _announced(things: tuple[Retirement, ...], shims: tuple[str, ...]) -> list[str]:
+    """Say of each thing what it is, but of shims, which are known; then what is otherwise."""
+    told = [f"{one.id}: {one.title}" for one in things if one.id not in shims]
+    return [*told, *(note for one in things for note in one.notes)]

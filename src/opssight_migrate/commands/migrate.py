@@ -20,10 +20,8 @@ from opssight_migrate.commands import (
 from opssight_migrate.commands.draft import Draft, status_of
 from opssight_migrate.commands.script import Script
 from opssight_migrate.engine import planner, preflight
-from opssight_migrate.engine.governor import Governor
 from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.engine.runner import Runner
-from opssight_migrate.engine.signals import usual_signals
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.engine.unwinder import Unwinder
 from opssight_migrate.model.errors import (
@@ -38,9 +36,10 @@ from opssight_migrate.model.events import (
     RunStarted,
 )
 from opssight_migrate.model.plan import Plan
-from opssight_migrate.model.report import Lost, Next, Report, Status
+from opssight_migrate.model.report import Next, Report, Status
 from opssight_migrate.postgres import (
     exclusive,
+    hypertables,
     journal,
     marker,
     standing,
@@ -239,7 +238,7 @@ class _Migration:
         finally:
             self.monitor.close()
             undertaking.close(self.observer, self.emit)
-            self._account(runner.governor)
+            undertaking.account(self.draft, runner.governor)
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
@@ -255,6 +254,8 @@ class _Migration:
                 "cleanup --shims",
                 f"once the old one is gone: until then {len(self.draft.shims)} shims stay for it",
             )
+        if hypertables.some_adopted(self.session):
+            self._next("cleanup --chunks", undertaking.CHUNKS_WHY)
         if plan.revision_from is not None and plan.revision_from != self.target:
             self._next(f"rollback --to-revision {plan.revision_from}", "the way back, any time")
 
@@ -293,28 +294,14 @@ class _Migration:
         runner = Runner(
             ctx=ctx,
             journal=book,
-            governor=self._governor(),
+            governor=undertaking.governed(self.monitor, self.profile, self.stop, self.emit),
             target_s=self.profile.batch_target.total_seconds(),
         )
         drive = replace(self._drive(ctx), on_stamp=runner.on_stamp, emit=runner.hear)
         return replace(runner, ctx=replace(ctx, drive=drive, emit=runner.hear))
 
-    def _governor(self) -> Governor:
-        return Governor(
-            usual_signals(self.monitor, self.profile.governor),
-            emit=self.emit,
-            pause_point=self.stop.pause_point,
-            budget_s=self.profile.governor.budget.total_seconds(),
-        )
-
     def _facts(self, plan: Plan) -> RunFacts:
         return undertaking.facts_of("migrate", self.settings, self.profile, plan)
-
-    def _account(self, governor: Governor) -> None:
-        """Say in the report how long the run waited, and for what."""
-        if lost := governor.lost():
-            by_cause_ms = {cause: round(lost_s * 1000) for cause, lost_s in lost.items()}
-            self.draft.lost = Lost(by_cause_ms=by_cause_ms, sentence=governor.sentence())
 
     def _warn(self, message: str) -> None:
         self.emit(Noted(severity="warning", message=message))

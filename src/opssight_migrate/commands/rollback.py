@@ -123,6 +123,7 @@ class SchemaRollback:
             archive = self.carry_out(back)
         if back.steps or back.is_unproven:
             rehearsal.after_rollback(self.profile, self.session, self.draft, self.emit)
+        if back.is_unproven or any(step.kind == "schema" for step in back.steps):
             why = "the schema is its own again"
             self.draft.next.append(Next(command="deploy the old OpsSight release", why=why))
         self._say_what_next(archive)
@@ -132,7 +133,8 @@ class SchemaRollback:
         if self.request.run is not None:
             with self.session.reading():
                 target, obstacles = past_runs.before(self.session, self.request.run)
-            return retreat(ctx, target, obstacles)
+                worked_on = past_runs.worked_on(self.session, self.request.run)
+            return retreat(ctx, target, obstacles, worked_on)
         return retreat(ctx, self._named_revision())
 
     def _named_revision(self) -> str:

@@ -6,14 +6,21 @@ from collections.abc import Iterator
 
 from humanize import naturalsize
 
-from opssight_migrate.commands import wiring
+from opssight_migrate.commands import undertaking, wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine import planner
 from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.model.events import Emit, Event, PlanMade
 from opssight_migrate.model.report import LastRun, Next, Report
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import archive, journal, leftovers, past_runs, standing
+from opssight_migrate.postgres import (
+    archive,
+    hypertables,
+    journal,
+    leftovers,
+    past_runs,
+    standing,
+)
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries
 
@@ -56,14 +63,20 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
             draft.block(blocker)
         draft.status = "ok" if prospect.is_empty else "pending"
         way = past_runs.way_back_to(session, last.revision_to) if last is not None else ""
-        for verb, why in _following(prospect, draft.shims, last, way):
+        holds_chunks = hypertables.some_adopted(session)
+        for verb, why in _following(prospect, draft.shims, last, way, holds_chunks=holds_chunks):
             command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
             draft.next.append(Next(command=command, why=why))
     return draft.report()
 
 
 def _following(
-    prospect: Prospect, shims: tuple[str, ...], last: journal.LastRun | None, way_back: str
+    prospect: Prospect,
+    shims: tuple[str, ...],
+    last: journal.LastRun | None,
+    way_back: str,
+    *,
+    holds_chunks: bool,
 ) -> Iterator[tuple[str, str]]:
     """Say what may be typed next: what stopped on the way comes before all else."""
     if last is not None and last.command == "rollback" and last.status not in ("ok", "superseded"):
@@ -76,3 +89,5 @@ def _following(
     if shims:
         yield "cleanup --shims -n", "once the old release is gone"
         yield f"rollback --to-revision {revisions.START} -n", "the way back"
+    if holds_chunks:
+        yield "cleanup --chunks -n", undertaking.CHUNKS_WHY

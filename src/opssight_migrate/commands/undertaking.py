@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from opssight_migrate import __version__
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.engine.governor import Governor
+from opssight_migrate.engine.signals import usual_signals
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import (
     DeadlineError,
@@ -20,15 +22,19 @@ from opssight_migrate.model.errors import (
 )
 from opssight_migrate.model.events import Emit, Noted
 from opssight_migrate.model.plan import Plan
-from opssight_migrate.model.report import CheckResult, Diagnostic, Next
+from opssight_migrate.model.report import CheckResult, Diagnostic, Lost, Next
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, reader, standing
 from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.journal import Audit, Journal, RunFacts
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.steps.base import StepContext
+
+CHUNKS_WHY = "compress and split the tables that became chunks: until then their policies wait"
+"""Why an adopted chunk is not kept for ever."""
 
 
 def facts_of(command: str, settings: Settings, profile: Profile, plan: Plan) -> RunFacts:
@@ -60,6 +66,23 @@ def driven(
         observer=observer,
         ends_sleepers=ends_sleepers,
     )
+
+
+def governed(monitor: Monitor, profile: Profile, stop: StopSignal, emit: Emit) -> Governor:
+    """Return the governor of a run, with the limits of its profile."""
+    return Governor(
+        usual_signals(monitor, profile.governor),
+        emit=emit,
+        pause_point=stop.pause_point,
+        budget_s=profile.governor.budget.total_seconds(),
+    )
+
+
+def account(draft: Draft, governor: Governor) -> None:
+    """Say in the report how long the run waited, and for what."""
+    if lost := governor.lost():
+        by_cause_ms = {cause: round(lost_s * 1000) for cause, lost_s in lost.items()}
+        draft.lost = Lost(by_cause_ms=by_cause_ms, sentence=governor.sentence())
 
 
 def leave_trace(book: Journal, description: str, plan: Plan) -> None:

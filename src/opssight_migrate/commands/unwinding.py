@@ -59,7 +59,8 @@ class Unwinding:
         """
         with self.session.reading():
             target, obstacles = past_runs.before(self.session, self.failed.run_id)
-        back = retreat(self.ctx, target, obstacles)
+            worked_on = past_runs.worked_on(self.session, self.failed.run_id)
+        back = retreat(self.ctx, target, obstacles, worked_on)
         if refusal := preflight.refusal(back.plan.blockers):
             raise PartialError(
                 f"{why.message}; the run cannot be undone by itself: {refusal.message}",

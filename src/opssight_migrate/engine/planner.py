@@ -159,7 +159,7 @@ def _planned(ctx: StepContext, step: BaseStep, ratios: list[float]) -> PlannedSt
 
 
 def _undo(step: BaseStep, current: str | None) -> Undo:
-    """Data steps are taken back with their revision: not where the run begins beyond that."""
+    """Data steps are taken back with their revision: few where the run begins beyond that."""
     if step.kind == "data" and revisions.is_at_least(current, step.needs):
-        return Undo.NONE
+        return step.undo_alone
     return step.undo_kind

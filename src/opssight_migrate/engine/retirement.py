@@ -11,23 +11,26 @@ from humanize import naturalsize
 
 from opssight_migrate.backups import scratch
 from opssight_migrate.engine.floor import Candidate, above
+from opssight_migrate.engine.forecast import forecast
 from opssight_migrate.model.plan import Blocker, Estimate, PlannedStep, PromisedLock
 from opssight_migrate.opssight import shims
 from opssight_migrate.postgres import archive, leftovers, rehearsal, shim_use, unfinished
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.steps.base import StepContext
 
-KINDS = ("artifacts", "shims", "archives", "backups", "logs", "retired")
-ALL = KINDS[:-1]
-"""What --all means: a retired database may be the only place of rows, so it has to be named."""
+KINDS = ("artifacts", "shims", "archives", "backups", "logs", "retired", "chunks")
+ALL = KINDS[:-2]
+"""What --all means: a retired database may be the only place of rows, and an adopted chunk is the
+quick way back, so these have to be named.
+"""
 
 CONFIRMATION = "old-release-is-gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retirement:
-    """One thing to retire. ``table`` is what the audit row names; ``atomic`` is False for what no
-    transaction may hold.
+    """One thing to retire. ``table`` and ``operation`` are what the audit row names; ``atomic`` is
+    False for what no transaction may hold. ``notes`` are for the plan: what is otherwise then.
     """
 
     id: str
@@ -37,11 +40,20 @@ class Retirement:
     rows: int | None = None
     atomic: bool = True
     locks: tuple[PromisedLock, ...] = ()
+    operation: str = "DELETE"
+    reference_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def planned(self) -> PlannedStep:
         """Return it as a line of the plan."""
-        estimate = Estimate(rows=self.rows, locks=self.locks)
-        return PlannedStep(step_id=self.id, title=self.title, kind="retire", estimate=estimate)
+        estimate = Estimate(rows=self.rows, locks=self.locks, reference_s=self.reference_s)
+        return PlannedStep(
+            step_id=self.id,
+            title=self.title,
+            kind="retire",
+            estimate=estimate,
+            forecast=forecast(estimate, ()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.forecast import forecast
@@ -13,7 +13,6 @@ from opssight_migrate.model.plan import (
     Loss,
     Plan,
     PlannedStep,
-    PromisedLock,
 )
 from opssight_migrate.opssight import rates, revisions, shims
 from opssight_migrate.opssight.goings import going_with
@@ -63,10 +62,18 @@ class Retreat:
         return not (self.steps or self.is_unproven or self.is_unclosed)
 
 
-def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) -> Retreat:
+def retreat(
+    ctx: StepContext,
+    target: str,
+    obstacles: Sequence[Blocker] = (),
+    worked_on: Mapping[str, frozenset[str]] | None = None,
+) -> Retreat:
     """Look at the database and say what undoing everything after ``target`` would do.
 
-    ``obstacles`` are what else is known to stand against it. Raises: MarkerError.
+    ``obstacles`` are what else is known to stand against it; ``worked_on`` are the tables by data
+    steps that a run did while their revision stood, and which are undone while it stays.
+
+    Raises: MarkerError.
     """
     session = ctx.session
     with session.reading():
@@ -82,12 +89,16 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
         steps: tuple[BaseStep, ...] = ()
         losses: tuple[Loss, ...] = ()
         if not blockers:
-            steps = tuple(_with_data_steps(ctx, _to_undo(session, current, target, actual)))
+            steps = (
+                *_alone(ctx, worked_on or {}),
+                *_with_data_steps(ctx, _to_undo(session, current, target, actual)),
+            )
             goings = [going_with(step.id) for step in steps]
             organization = ctx.profile.tenancy.default_organization
             losses = ledger.read(session, goings, (organization.name, organization.slug))
             blockers += ledger.blockers(session, goings, losses)
         is_unclosed = stopped is not None and stopped.changed_nothing_since(target)
+        planned = tuple(_planned(ctx, step, there) for step in steps)
         plan = Plan(
             environment=ctx.profile.name,
             protected=ctx.profile.protected,
@@ -95,8 +106,8 @@ def retreat(ctx: StepContext, target: str, obstacles: Sequence[Blocker] = ()) ->
             database=facts,
             revision_from=current,
             revision_to=target,
-            steps=tuple(_planned(session, step, there) for step in steps),
-            announcements=(_CLOSED,) if is_unclosed and not steps and not blockers else (),
+            steps=planned,
+            announcements=_announced(planned, closes=is_unclosed and not blockers),
             kept=() if blockers else preflight.additional(session, current, actual),
             blockers=tuple(blockers),
             losses=losses,
@@ -160,6 +171,20 @@ def _with_data_steps(ctx: StepContext, undone: list[BaseStep]) -> Iterator[BaseS
         yield revision
 
 
+def _announced(planned: tuple[PlannedStep, ...], *, closes: bool) -> tuple[str, ...]:
+    if closes and not planned:
+        return (_CLOSED,)
+    return tuple(note for one in planned for note in one.estimate.notes)
+
+
+def _alone(ctx: StepContext, worked_on: Mapping[str, frozenset[str]]) -> Iterator[BaseStep]:
+    """Yield what a run did of data steps whose revision stays, newest first."""
+    for step in reversed(STEPS):
+        done = step.only(worked_on[step.id]) if step.id in worked_on else None
+        if done is not None and done.stands(ctx):
+            yield done
+
+
 def _blockers(
     session: Session, current: str | None, actual: Catalogue, target: str, *, going_on: bool
 ) -> list[Blocker]:
@@ -183,11 +208,11 @@ def _blockers(
     return found
 
 
-def _planned(session: Session, step: BaseStep, there: frozenset[str]) -> PlannedStep:
+def _planned(ctx: StepContext, step: BaseStep, there: frozenset[str]) -> PlannedStep:
+    session = ctx.session
     if step.kind == "data":
-        locks = narrowed(tuple(PromisedLock(relation=name) for name in step.undo_locks), there)
-        estimate = Estimate(locks=locks, reference_s=rates.PIECE_S * 3 * len(locks))
-        return _line(step, estimate)
+        estimate = step.undo_estimate(ctx)
+        return _line(step, replace(estimate, locks=narrowed(estimate.locks, there)))
     going = going_with(step.id)
     touched = there.intersection(going.tables_touched)
     seconds = rates.PIECE_S * 3 * (1 + len(touched))

@@ -12,6 +12,7 @@ from opssight_migrate.engine.forecast import Correction
 from opssight_migrate.engine.governor import Governor
 from opssight_migrate.model.errors import RowsDifferError, StatementError, StepFailedError
 from opssight_migrate.model.events import (
+    ConversionBegun,
     Event,
     LockTaken,
     Noted,
@@ -43,9 +44,14 @@ class Runner:
     receipts: list[LockTaken] = field(default_factory=list[LockTaken])
 
     def hear(self, event: Event) -> None:
-        """Keep lock receipts until the step's end writes them, and pass everything on."""
+        """Keep lock receipts until the step's end writes them, and pass everything on.
+
+        What is about to be converted is written at once: a run that dies in it is undone too.
+        """
         if isinstance(event, LockTaken):
             self.receipts.append(event)
+        if isinstance(event, ConversionBegun):
+            self.journal.rewind(event.step_id, event.table)
         self.ctx.emit(event)
 
     def run(self, steps: tuple[BaseStep, ...], planned: tuple[PlannedStep, ...]) -> Proof:

@@ -56,6 +56,17 @@ class StatementStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionBegun:
+    """A step is about to make something else of a table as a whole; it was none of that before.
+
+    The journal keeps it at once, so that exactly this can be undone.
+    """
+
+    step_id: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockAwaited:
     """We wait, outside the queue, for a lock. ``waited_s`` counts from the first look."""
 
@@ -295,6 +306,7 @@ Event = (
     | RunStarted
     | StepStarted
     | StatementStarted
+    | ConversionBegun
     | LockAwaited
     | LockTaken
     | BatchDone

@@ -86,14 +86,14 @@ ADVICE: dict[str, str] = {
 WARNINGS: dict[str, tuple[str, str]] = {
     "OM310": (
         "metrics and log_entries stay plain tables, which OpsSight works with as well.",
-        "Install TimescaleDB, then run migrate again: it makes hypertables of empty tables.",
+        "Install TimescaleDB, then run migrate again: it makes hypertables of them, rows or not.",
     ),
     "OM311": (
         "Rows that an earlier rollback archived cannot come home: what they point at is gone.",
         "Look at them in the archive that is named; they are kept until cleanup --archives.",
     ),
     "OM312": (
-        "A table of the time series has rows or objects that stop it from becoming a hypertable.",
+        "An object on a table of the time series stops it from becoming a hypertable.",
         "Do what the message says of each; the table works as a plain one until then.",
     ),
 }

@@ -24,8 +24,26 @@ FILLED_ROWS_PER_S = 30_000
 COPIED_ROWS_PER_S = 80_000
 """Rows a second that create_hypertable moves into chunks, with a dozen indexes."""
 
+COPIED_ROW_WAL_BYTES = 300
+"""Bytes of WAL for one such row with its index entries."""
+
 SCANNED_ROWS_PER_S = 10_000_000
 """Rows a second through the scan that TimescaleDB makes of a table before it is a chunk."""
+
+COMPRESSED_ROWS_PER_S = 200_000
+"""Rows a second that TimescaleDB compresses, sorted by tenant and time."""
+
+SPLIT_ROWS_PER_S = 80_000
+"""Rows a second that split_chunk rewrites, with a dozen indexes."""
+
+ROWS_A_SEGMENT = 1_000
+"""Rows that one row of a compressed chunk holds, at the most."""
+
+SPLIT_S = 0.05
+"""What one split costs beside its rows: a chunk with its indexes and foreign keys."""
+
+BACK_ROWS_PER_S = 40_000
+"""Rows a second that a rollback copies out of chunks, in batches, with a dozen indexes."""
 
 INDEX_ENTRY_BYTES = 24
 """Bytes of WAL that one index entry costs beside its key."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opssight_migrate.model.errors import LockBudgetError, StatementError
+from opssight_migrate.opssight import rates
 from opssight_migrate.postgres import (
     adoption,
     carried,
@@ -20,20 +21,14 @@ from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.hypertables import Series
 from opssight_migrate.postgres.locks import Door, Wanted
 from opssight_migrate.postgres.series_obstacles import Hindrance
-from opssight_migrate.postgres.series_ways import Choice, CutOver, Way
+from opssight_migrate.postgres.series_ways import Choice, Grants, Way
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.timescale import Offer
 
 _QUERY_CANCELED = "57014"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grants:
-    """What the conversion may cost others. ``window_s``: the operator's --window, or None."""
-
-    stall_s: float
-    window_s: float | None
-    cut_over: CutOver
+_WINDOW = "opssight-migrate migrate --window DURATION grants a longer time"
+# An integer, padded, and a time.
+_WIDE_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +44,20 @@ class Outlook:
         """What somebody has to decide on first."""
         return tuple(one for one in self.hindrances if one.stops)
 
+    @property
+    def reference_s(self) -> float:
+        """How long it takes at the reference rates, with the index of the new key."""
+        if self.choice.way is Way.COPY:
+            return self.rows / rates.COPIED_ROWS_PER_S
+        return self.rows / rates.INDEX_ROWS_PER_S + self.rows / rates.SCANNED_ROWS_PER_S
+
+    @property
+    def wal_bytes(self) -> int:
+        """What it writes to the WAL: copied rows, or no more than the index of the new key."""
+        if self.choice.way is Way.COPY:
+            return self.rows * rates.COPIED_ROW_WAL_BYTES
+        return self.rows * (rates.INDEX_ENTRY_BYTES + _WIDE_KEY_BYTES)
+
 
 def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outlook:
     """Say what is in the way of a table, and which way it would go. Reads only."""
@@ -60,9 +69,8 @@ def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outl
     if catalog.relation_exists(session, table) and not catalog.table_is_empty(session, table):
         # Statistics may not know yet of rows that are there.
         rows = sizes.rows(session, table) or catalog.rows_exact(session, table)
-    choice = series_ways.choose(
-        offer, rows, stall_s=grants.stall_s, window_s=grants.window_s, cut_over=grants.cut_over
-    )
+    bound = carried.of(carried.pieces(session, table), carried.INBOUND, carried.TRIGGER)
+    choice = series_ways.choose(offer, rows, grants, is_bound=bool(bound))
     keeps_table = choice.way not in (Way.ATTACH, Way.ADOPT)
     hindrances = series_obstacles.of(
         session, table, series.time, keeps_table=keeps_table, compresses=offer.compresses
@@ -75,9 +83,12 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
 
     ``door_for`` gives a door behind which nobody may have to wait longer than so many seconds.
 
-    Raises: LockBudgetError where the rows could not be moved in the time that was granted.
+    Raises: LockBudgetError where the time that was granted is, or was, too short.
     """
+    if choice.way is Way.REFUSED:
+        raise LockBudgetError(f"{series.table}: {choice.why}", where=series.table, hint=_WINDOW)
     if choice.way in (Way.ATTACH, Way.ADOPT):
+        ddl.door = door_for(choice.held_s)
         adoption.adopt(ddl, series, choice)
         return
     session, table = ddl.session, series.table
@@ -104,7 +115,7 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
         raise LockBudgetError(
             f"the rows of {table} could not be moved within {choice.held_s:,.1f} s",
             where=table,
-            hint="opssight-migrate migrate --window DURATION grants a longer time",
+            hint=_WINDOW,
         ) from error
     adoption.validate_inbound(ddl, series)
 

@@ -87,6 +87,11 @@ def adopted(session: Session, table: str) -> Chunk | None:
     return None
 
 
+def some_adopted(session: Session) -> bool:
+    """Tell whether a chunk that was a table itself is still whole, or on its way to pieces."""
+    return any(adopted(session, table) is not None for table, _ in SERIES)
+
+
 def waits_aside(session: Session, table: str) -> bool:
     """Tell whether the table's rows were put aside and are not a chunk yet: a cut-over died."""
     there = bool(session.scalar(_RELATION, (ASIDE, table)))

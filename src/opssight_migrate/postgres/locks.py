@@ -33,6 +33,7 @@ class Mode(StrEnum):
     SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
     SHARE = "SHARE"
     SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+    EXCLUSIVE = "EXCLUSIVE"
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
 
@@ -40,6 +41,7 @@ _MODE_SQL: dict[Mode, sql.SQL] = {
     Mode.SHARE_UPDATE_EXCLUSIVE: sql.SQL("SHARE UPDATE EXCLUSIVE"),
     Mode.SHARE: sql.SQL("SHARE"),
     Mode.SHARE_ROW_EXCLUSIVE: sql.SQL("SHARE ROW EXCLUSIVE"),
+    Mode.EXCLUSIVE: sql.SQL("EXCLUSIVE"),
     Mode.ACCESS_EXCLUSIVE: sql.SQL("ACCESS EXCLUSIVE"),
 }
 
@@ -60,6 +62,15 @@ _CONFLICTS: dict[Mode, tuple[str, ...]] = {
         "AccessExclusiveLock",
     ),
     Mode.SHARE_ROW_EXCLUSIVE: (
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ),
+    Mode.EXCLUSIVE: (
+        "RowShareLock",
         "RowExclusiveLock",
         "ShareUpdateExclusiveLock",
         "ShareLock",
@@ -97,10 +108,21 @@ SELECT a.pid, a.usename::text, a.application_name, a.backend_type,
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A lock that a transaction needs on a table of ours."""
+    """A lock that a transaction needs on a table of ours, or on a chunk in a schema aside."""
 
     table: str
     mode: Mode = Mode.ACCESS_EXCLUSIVE
+    schema: str = "public"
+
+    @property
+    def place(self) -> sql.Identifier:
+        """The table, with its schema."""
+        return sql.Identifier(self.schema, self.table)
+
+    @property
+    def name(self) -> str:
+        """The table as people and the server call it."""
+        return self.table if self.schema == "public" else f"{self.schema}.{self.table}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +206,7 @@ class Door:
         for lock in wanted:
             rows = self.session.rows(
                 _SESSIONS_IN_THE_WAY,
-                {"table": f'public."{lock.table}"', "modes": list(_CONFLICTS[lock.mode])},
+                {"table": f'{lock.schema}."{lock.table}"', "modes": list(_CONFLICTS[lock.mode])},
             )
             if rows:
                 return _Obstacle(
@@ -214,10 +236,10 @@ class Door:
                     " true)"
                 )
                 for lock in wanted:
-                    self._lock(lock.table, Mode.SHARE_UPDATE_EXCLUSIVE)
+                    self._lock(lock, Mode.SHARE_UPDATE_EXCLUSIVE)
             self.session.execute("SELECT set_config('lock_timeout', %s, true)", (f"{TRY_MS}ms",))
             for lock in wanted:
-                self._lock(lock.table, lock.mode)
+                self._lock(lock, lock.mode)
             taken = time.monotonic()
             work()
         return taken
@@ -234,7 +256,7 @@ class Door:
         return nullcontext() if self.observer is None else self.observer.watching(look)
 
     def _say_gave_way(self, wanted: tuple[Wanted, ...], victims: Victims) -> None:
-        tables = ", ".join(dict.fromkeys(lock.table for lock in wanted))
+        tables = ", ".join(dict.fromkeys(lock.name for lock in wanted))
         longest = victims.seen()[0]
         self.emit(
             Noted(
@@ -255,26 +277,24 @@ class Door:
             self.emit(
                 LockTaken(
                     step_id=self.step_id,
-                    relation=lock.table,
+                    relation=lock.name,
                     mode=lock.mode.value,
                     waited_ms=round(waited_s * 1000),
                     held_ms=round(held_s * 1000),
-                    victims=tuple(v for v in victims.seen() if v.relation in (lock.table, None)),
+                    victims=tuple(v for v in victims.seen() if v.relation in (lock.name, None)),
                 )
             )
 
-    def _lock(self, table: str, mode: Mode) -> None:
+    def _lock(self, wanted: Wanted, mode: Mode) -> None:
         self.session.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                sql.Identifier("public", table), _MODE_SQL[mode]
-            )
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(wanted.place, _MODE_SQL[mode])
         )
 
     def _say(self, obstacle: _Obstacle, waited_s: float) -> None:
         self.emit(
             LockAwaited(
                 step_id=self.step_id,
-                relation=obstacle.wanted.table,
+                relation=obstacle.wanted.name,
                 mode=obstacle.wanted.mode.value,
                 waited_s=waited_s,
                 budget_s=self.budget_s,
@@ -294,13 +314,13 @@ class Door:
         if ways_given:
             who += f"; gave way {ways_given} times to sessions that waited for us (stall_budget)"
         # A statement such as CREATE TYPE wants no table, and may still meet somebody's lock.
-        what = f"{lock.mode.value} lock on {lock.table}" if lock else "lock on the catalogue"
+        what = f"{lock.mode.value} lock on {lock.name}" if lock else "lock on the catalogue"
         message = f"no {what} within {waited_s:.0f} s (lock_budget): {who}"
         pid = obstacle.blockers[0].pid if obstacle else None
         hint = "opssight-migrate migrate goes on from here once the way is free"
         if pid is not None:
             hint += f"; to end the blocker: SELECT pg_terminate_backend({pid})"
-        where = f"public.{lock.table}" if lock else None
+        where = f"{lock.schema}.{lock.table}" if lock else None
         return LockBudgetError(message, hint=hint, where=where)
 
 

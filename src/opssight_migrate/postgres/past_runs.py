@@ -34,6 +34,11 @@ SELECT step_id, greatest(from_steps, from_batches)::int8
          GROUP BY 1) AS written
  WHERE greatest(from_steps, from_batches) > 0 ORDER BY 1
 """
+_WALKS = """
+SELECT step_id, array_agg(DISTINCT walk) FROM opssight_migrate.batches
+ WHERE run_id = ANY(%s) GROUP BY 1
+"""
+_LINEAGE = "SELECT lineage FROM opssight_migrate.runs WHERE id = %s"
 _SCHEMA_STEPS = """
 SELECT step_id FROM opssight_migrate.steps WHERE run_id = ANY(%s) AND kind = 'schema'
 """
@@ -66,6 +71,17 @@ def before(session: Session, run_id: str) -> tuple[str, tuple[Blocker, ...]]:
     _, revision_from, lineage, epoch = row
     target = revision_from or BASE
     return target, tuple(_obstacles(session, run_id, lineage, epoch, target))
+
+
+def worked_on(session: Session, run_id: str) -> dict[str, frozenset[str]]:
+    """Return the tables that each data step of a run worked on, at a revision it found made."""
+    lineage = session.scalar(_LINEAGE, (run_id,))
+    made = {step_id for (step_id,) in session.rows(_SCHEMA_STEPS, (lineage,))}
+    return {
+        step_id: frozenset(tables)
+        for step_id, tables in session.rows(_WALKS, (lineage,))
+        if _NEEDS.get(step_id) not in made
+    }
 
 
 def way_back_to(session: Session, revision: str) -> str:

@@ -48,6 +48,10 @@ SELECT {time}, id FROM batch ORDER BY {time} DESC, id DESC LIMIT 1
 _REPEATED = """
 SELECT id FROM {table} GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 5
 """
+_GUESSED = """
+SELECT greatest(reltuples, 0)::int8 FROM pg_class
+ WHERE oid = to_regclass(quote_ident(%s) || '.' || quote_ident(%s))
+"""
 _NARROW_KEY = "{}_pkey_of_id"
 
 
@@ -56,6 +60,30 @@ def stands(session: Session, table: str) -> bool:
     if timescale.is_hypertable(session, table):
         return True
     return any(session.scalar(_THERE, (schema, table)) for schema in (ASIDE, REST))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """How a table would become plain again: by its own chunk, or by a copy of ``rows`` rows.
+
+    With its own chunk ``rows`` are only those of other chunks. They are guessed from statistics.
+    """
+
+    is_detached: bool
+    rows: int
+
+
+def outlook(session: Session, table: str) -> Outlook:
+    """Say how a table would become plain again. Reads only."""
+    if not timescale.is_hypertable(session, table):
+        return Outlook(is_detached=False, rows=0)
+    back = _back(session, table)
+    count = timescale.function(session, "approximate_row_count")
+    query = sql.SQL("SELECT {}({})").format(count, sql.Literal(f"public.{table}"))
+    rows = int(session.scalar(query) or 0)
+    if back is not None:
+        rows -= int(session.scalar(_GUESSED, (back.schema, back.name)) or 0)
+    return Outlook(is_detached=back is not None, rows=max(rows, 0))
 
 
 def restore(ddl: Ddl, series: Series) -> None:
@@ -189,6 +217,7 @@ def _copy_rest(ddl: Ddl, series: Series) -> None:
         timescale.function(session, "drop_chunks"), sql.Literal(f'{REST}."{table}"')
     )
     for chunk in hypertables.chunks(session, table, REST):
+        _decompress(ddl, chunk)
         _Copying(ddl.door.pause_point, session, copy, chunk).all()
         session.execute(drop, (chunk.end,))
 
@@ -202,6 +231,17 @@ def _copy_rest(ddl: Ddl, series: Series) -> None:
         *(Wanted(other) for other in sorted(others)),
     )
     ddl.transaction(f"DROP {REST}.{table}", wanted, gone)
+
+
+def _decompress(ddl: Ddl, chunk: Chunk) -> None:
+    """Make rows of a compressed chunk's segments: each batch would unpack all that follow it."""
+    if chunk.compressed:
+        ddl.door.pause_point()
+        call = sql.SQL("SELECT {}({})").format(
+            timescale.function(ddl.session, "decompress_chunk"),
+            sql.Literal(f'{chunk.schema}."{chunk.name}"'),
+        )
+        ddl.session.execute(call)
 
 
 @dataclass(frozen=True, slots=True)

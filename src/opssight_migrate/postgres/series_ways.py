@@ -38,10 +38,22 @@ class Choice:
     write_available: bool = False
 
 
-def choose(
-    offer: Offer, rows: int, *, stall_s: float, window_s: float | None, cut_over: CutOver
-) -> Choice:
-    """Choose a way for ``rows`` rows; ``window_s`` is what the operator grants, or None."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What the conversion may cost others. ``window_s``: the operator's --window, or None."""
+
+    stall_s: float
+    window_s: float | None
+    cut_over: CutOver
+
+
+def choose(offer: Offer, rows: int, grants: Grants, *, is_bound: bool = False) -> Choice:
+    """Choose a way for ``rows`` rows.
+
+    ``is_bound``: a trigger or a foreign key of others stands on the table, so that its rows may
+    not come twice.
+    """
+    stall_s, window_s = grants.stall_s, grants.window_s
     if rows == 0:
         return Choice(way=Way.EMPTY, why="it is empty", held_s=stall_s)
     copied_s = rows / rates.COPIED_ROWS_PER_S
@@ -49,7 +61,7 @@ def choose(
         why = f"its rows are moved in about {copied_s * 1000:,.0f} ms, within stall_budget"
         return Choice(way=Way.COPY, why=why, held_s=stall_s, locked_s=_NOTICED_S + copied_s)
     if offer.attaches or offer.adopts:
-        return _adopted(offer, rows, stall_s, cut_over)
+        return _adopted(offer, rows, grants, is_bound=is_bound)
     needed = f"about {copied_s:,.0f} s under a lock that stops everybody"
     if window_s is None:
         why = f"{offer.named} cannot adopt a table: its rows would have to be moved, {needed}"
@@ -64,20 +76,24 @@ def going_on(offer: Offer, *, stall_s: float) -> Choice:
     return Choice(way=way, why="it goes on from where it stopped", held_s=stall_s)
 
 
-def _adopted(offer: Offer, rows: int, stall_s: float, cut_over: CutOver) -> Choice:
+def _adopted(offer: Offer, rows: int, grants: Grants, *, is_bound: bool) -> Choice:
     scan_s = rows / rates.SCANNED_ROWS_PER_S
     way = Way.ATTACH if offer.attaches else Way.ADOPT
-    available = cut_over == "write-available" or (cut_over == "auto" and scan_s > _NOTICED_S)
     scan = f"TimescaleDB scans it for about {scan_s * 1000:,.0f} ms"
-    if available:
-        why = f"it becomes a chunk as it is; {scan}, for which nobody waits: reads see only rows"
-        why += " written since until that is over (time_series.cut_over)"
-    else:
-        why = f"it becomes a chunk as it is, in one transaction; {scan}, and everybody waits for it"
-    return Choice(
-        way=way,
-        why=why,
-        held_s=stall_s,
-        locked_s=_NOTICED_S + (0.0 if available else scan_s),
-        write_available=available,
-    )
+    wanted = grants.cut_over == "write-available"
+    if not is_bound and (wanted or (grants.cut_over == "auto" and scan_s > _NOTICED_S)):
+        return Choice(
+            way=way,
+            why=f"it becomes a chunk as it is; {scan}, for which nobody waits: reads see only rows"
+            " written since until that is over (time_series.cut_over)",
+            held_s=grants.stall_s,
+            locked_s=_NOTICED_S,
+            write_available=True,
+        )
+    why = f"it becomes a chunk as it is, in one transaction; {scan}, and everybody waits for it"
+    if is_bound:
+        why += ", since a trigger or a foreign key of others stands on it"
+    if scan_s > grants.stall_s and grants.window_s is None:
+        return Choice(way=Way.REFUSED, why=f"{why}: longer than stall_budget", held_s=0.0)
+    held_s = max(grants.stall_s, grants.window_s or 0.0)
+    return Choice(way=way, why=why, held_s=held_s, locked_s=_NOTICED_S + scan_s)

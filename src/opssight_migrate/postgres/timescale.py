@@ -9,12 +9,18 @@ from psycopg import sql
 from opssight_migrate.postgres.session import Session
 
 COMMUNITY = "timescale"
-# The licence is a setting only once the library is loaded.
+# The licence is a setting only once the library is loaded. A trusted extension may be created by
+# whoever may create in the database; but where it is not preloaded the attempt ends the session,
+# and only a superuser may read what is: the loader's own setting shows it to everybody.
 _OFFERED = """
 SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
        (SELECT count(*) > 0 FROM pg_available_extension_versions WHERE name = 'timescaledb'),
        (SELECT setting ~ 'timescaledb' FROM pg_settings WHERE name = 'shared_preload_libraries'),
-       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+       OR (SELECT bool_or(trusted) FROM pg_available_extension_versions WHERE name = 'timescaledb')
+          AND has_database_privilege(current_database(), 'CREATE')
+          AND EXISTS (SELECT FROM pg_settings
+                       WHERE name = 'timescaledb.max_background_workers'),
        current_setting('timescaledb.license', true)
 """
 # The default version, not the greatest text: "2.9" is greater than "2.28".
@@ -48,8 +54,8 @@ class Offer:
 
     ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
     licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
-    ``adopts``: a table can be made a chunk by create_chunk; ``has_columnstore``: compression goes
-    by its names of 2.18 and later.
+    ``adopts``: a table can be made a chunk by create_chunk; ``splits``: a chunk can be split;
+    ``has_columnstore``: compression goes by its names of 2.18 and later.
     """
 
     installed: str | None
@@ -58,6 +64,7 @@ class Offer:
     licence: str | None = None
     attaches: bool = False
     adopts: bool = False
+    splits: bool = False
     has_columnstore: bool = False
 
     @property
@@ -74,7 +81,7 @@ class Offer:
 def offered(session: Session) -> Offer:
     """Look whether TimescaleDB is installed, or could be installed by this role right now."""
     row = session.row(_OFFERED)
-    installed, available, preloaded, superuser, licence = row if row is not None else (None,) * 5
+    installed, available, preloaded, may_create, licence = row if row is not None else (None,) * 5
     if installed:
         is_community = licence == COMMUNITY
         return Offer(
@@ -83,6 +90,7 @@ def offered(session: Session) -> Offer:
             licence=licence,
             attaches=is_community and _has(session, "attach_chunk"),
             adopts=_has(session, "create_chunk", "chunk_table"),
+            splits=is_community and _has(session, "split_chunk"),
             has_columnstore=_has(session, "add_columnstore_policy"),
         )
     if not available:
@@ -98,7 +106,7 @@ def offered(session: Session) -> Offer:
             reason=f"TimescaleDB {version} is not in shared_preload_libraries",
             hint="add it there, restart the server, then run migrate again",
         )
-    if not superuser:
+    if not may_create:
         return Offer(
             installed=None,
             reason=f"TimescaleDB {version} is available and this role may not create it",

@@ -69,6 +69,8 @@ def _progress(event: Event) -> str:
             return f"step {event.number}/{event.steps_total} {event.step_id} {event.title}{again}"
         case told.StatementStarted():
             return f"{event.step_id}: {event.what}"
+        case told.ConversionBegun():
+            return f"{event.step_id}: {event.table} is converted"
         case told.Paused():
             so_far = f" (for {duration(event.since_s)})" if event.since_s >= 1 else ""
             return f"{event.step_id}: {event.text}{so_far}"

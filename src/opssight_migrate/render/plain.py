@@ -101,7 +101,12 @@ class PlainProgress:
                 return self._sparing.is_time(key, LOCK_AGAIN_S)
             case told.BatchDone():
                 return self._is_open and self._sparing.is_time(event.step_id, _BATCH_AGAIN_S)
-            case told.StatementStarted() | told.TableCompared() | told.LockTaken():
+            case (
+                told.StatementStarted()
+                | told.ConversionBegun()
+                | told.TableCompared()
+                | told.LockTaken()
+            ):
                 return self._is_open and self._verbose
             case _:
                 return self._is_open

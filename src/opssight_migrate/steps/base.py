@@ -78,9 +78,8 @@ class BaseStep(ABC):
     ``id`` is a key in the journal, stable for ever; ``needs`` is the revision at which the step
     can run. A step's preconditions and estimate run in READ ONLY transactions before the run, so
     they ask only what every revision can answer. Its verification changes nothing either.
-    ``undo_kind`` says how it is taken back together with the revision that it ``needs``; where
-    that revision stays, because the run began beyond it, a data step is not taken back.
-    ``undo_locks`` are the tables that ``undo`` of a data step locks strongly, for a moment.
+    ``undo_kind`` says how it is taken back together with the revision that it ``needs``, and
+    ``undo_alone`` how where that revision stays, because the run began beyond it.
     """
 
     id: str
@@ -89,7 +88,7 @@ class BaseStep(ABC):
     needs: str
     audit: Audit
     undo_kind: Undo = Undo.NONE
-    undo_locks: tuple[str, ...] = ()
+    undo_alone: Undo = Undo.NONE
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """Say what would make the step fail, before anything is changed."""
@@ -107,6 +106,19 @@ class BaseStep(ABC):
     def undo(self, ctx: StepContext) -> None:
         """Take back, idempotently, what the undoing of its revision does not take away anyhow."""
         del ctx
+
+    def undo_estimate(self, ctx: StepContext) -> Estimate:
+        """Say what ``undo`` of a data step costs, and which locks it takes."""
+        del ctx
+        return Estimate()
+
+    def only(self, tables: frozenset[str]) -> BaseStep | None:
+        """Return what one run did of the step, to ``tables``, as a step to be undone by itself.
+
+        None where it is undone together with its revision only.
+        """
+        del tables
+        return None
 
     def stands(self, ctx: StepContext) -> bool:
         """Tell whether there is something that ``undo`` has to take back before its revision."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from opssight_migrate.model.events import Noted
+from opssight_migrate.model.events import ConversionBegun, Noted
 from opssight_migrate.model.plan import Blocker, Estimate, Finding, PromisedLock, Severity, Undo
-from opssight_migrate.opssight import revisions
+from opssight_migrate.opssight import rates, revisions
 from opssight_migrate.postgres import (
     conversion,
     hypertables,
@@ -15,12 +15,12 @@ from opssight_migrate.postgres import (
     series_policies,
     timescale,
 )
-from opssight_migrate.postgres.conversion import Grants, Outlook
+from opssight_migrate.postgres.conversion import Outlook
 from opssight_migrate.postgres.hypertables import SERIES, Series
 from opssight_migrate.postgres.journal import Audit
 from opssight_migrate.postgres.locks import Door
 from opssight_migrate.postgres.series_policies import Policies
-from opssight_migrate.postgres.series_ways import Way
+from opssight_migrate.postgres.series_ways import Grants, Way
 from opssight_migrate.postgres.timescale import Offer
 from opssight_migrate.settings import TimeSeries
 from opssight_migrate.steps.base import Step, StepContext
@@ -34,8 +34,12 @@ class SetUpTimeSeries(Step):
     needs = revisions.TIME_SERIES
     audit = Audit(operation="UPDATE", severity="LOW", table="metrics")
     undo_kind = Undo.ARCHIVE
-    undo_locks = tuple(table for table, _ in SERIES)
+    undo_alone = Undo.EXACT
     atomic = False
+
+    def __init__(self, tables: frozenset[str] | None = None) -> None:
+        """Take ``tables`` for the series that are undone; None: all."""
+        self._undone = tables
 
     def preconditions(self, ctx: StepContext) -> Iterable[Blocker]:
         """Refused: rows that only a window could move, and what engine "timescaledb" lacks."""
@@ -62,6 +66,7 @@ class SetUpTimeSeries(Step):
             return Estimate(notes=(f"time series: {offer.reason}",))
         notes: list[str] = []
         locks: list[PromisedLock] = []
+        seconds, wal_bytes = 0.0, 0
         for series, outlook in self._plain(ctx, timescale.offered(ctx.session)):
             notes += [f"time series: {series.table}, {one.sentence}" for one in outlook.hindrances]
             if outlook.stops or not outlook.rows:
@@ -69,7 +74,11 @@ class SetUpTimeSeries(Step):
             notes.append(f"time series: {series.table}: {outlook.choice.why}")
             at_most_ms = round(outlook.choice.locked_s * 1000)
             locks.append(PromisedLock(relation=series.table, at_most_ms=at_most_ms))
-        return Estimate(notes=tuple(notes), locks=tuple(locks))
+            seconds += outlook.reference_s
+            wal_bytes += outlook.wal_bytes
+        return Estimate(
+            notes=tuple(notes), locks=tuple(locks), reference_s=seconds, wal_bytes=wal_bytes
+        )
 
     def apply(self, ctx: StepContext) -> None:
         """Create what the server can give; note what it cannot."""
@@ -83,6 +92,7 @@ class SetUpTimeSeries(Step):
                 outlook = conversion.look(ctx.session, offer, series, _grants(ctx))
                 if self._stays_plain(ctx, series, outlook):
                     continue
+                ctx.emit(ConversionBegun(step_id=self.id, table=series.table))
                 conversion.convert(ctx.ddl, _door_for(ctx), series, outlook.choice)
             wanted = policies_for(ctx, offer, series.table)
             series_policies.settle(ctx.session, ctx.door, offer, series.table, wanted)
@@ -112,13 +122,39 @@ class SetUpTimeSeries(Step):
 
     def stands(self, ctx: StepContext) -> bool:
         """Hypertables have to be plain again before their revision is undone."""
-        return any(plain_again.stands(ctx.session, table) for table, _ in SERIES)
+        return any(self._standing(ctx))
+
+    def only(self, tables: frozenset[str]) -> SetUpTimeSeries:
+        """Hypertables can be plain tables again at any revision."""
+        return SetUpTimeSeries(tables)
+
+    def undo_estimate(self, ctx: StepContext) -> Estimate:
+        """Catalogue writes for an adopted chunk that is whole; else rows are copied back."""
+        notes: list[str] = []
+        locks: list[PromisedLock] = []
+        seconds = 0.0
+        for series in self._standing(ctx):
+            back = plain_again.outlook(ctx.session, series.table)
+            copied_s = back.rows / rates.BACK_ROWS_PER_S
+            how = "its chunk becomes the table again" if back.is_detached else ""
+            if back.rows or not how:
+                more = f"about {back.rows:,} rows are copied back in batches"
+                how += f"{' and ' if how else ''}{more}, in {max(copied_s, 1):,.0f} s"
+            notes.append(f"time series: {series.table}: {how}")
+            locks.append(PromisedLock(relation=series.table))
+            seconds += copied_s + 3 * rates.PIECE_S
+        return Estimate(notes=tuple(notes), locks=tuple(locks), reference_s=seconds)
 
     def undo(self, ctx: StepContext) -> None:
         """Make them plain again, with all their rows."""
+        for series in self._standing(ctx):
+            plain_again.restore(ctx.ddl, series)
+
+    def _standing(self, ctx: StepContext) -> Iterator[Series]:
         for series in series_of(ctx.profile.time_series):
-            if plain_again.stands(ctx.session, series.table):
-                plain_again.restore(ctx.ddl, series)
+            asked = self._undone is None or series.table in self._undone
+            if asked and plain_again.stands(ctx.session, series.table):
+                yield series
 
     def left_out(self, ctx: StepContext) -> Noted | None:
         """Say, for people, that hypertables are left out and what to install; None if not."""
