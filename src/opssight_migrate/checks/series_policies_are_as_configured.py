@@ -21,8 +21,7 @@ class SeriesPoliciesAreAsConfigured(Check):
 
     def skipped(self, ctx: CheckContext) -> str | None:
         """Policies need TimescaleDB."""
-        offer = timescale.left_out(ctx.session, ctx.time_series.engine)
-        return f"{offer.reason}: metrics and log_entries are ordinary tables" if offer else None
+        return hypertables.why_plain(ctx.session, ctx.time_series.engine)
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Compare what stands with the settings, as far as the licence gives it."""

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import time_buckets, timescale
+from opssight_migrate.postgres import hypertables, time_buckets, timescale
 from opssight_migrate.postgres.hypertables import SERIES
+
+_HINT = "REINDEX its chunks, then ask again: opssight-migrate verify -t time-series"
 
 
 class TimeBucketsAnswer(Check):
@@ -21,8 +23,7 @@ class TimeBucketsAnswer(Check):
 
     def skipped(self, ctx: CheckContext) -> str | None:
         """time_bucket is TimescaleDB's."""
-        offer = timescale.left_out(ctx.session, ctx.time_series.engine)
-        return f"{offer.reason}: metrics and log_entries are ordinary tables" if offer else None
+        return hypertables.why_plain(ctx.session, ctx.time_series.engine)
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Count the newest rows both ways: by buckets, and by themselves."""
@@ -37,6 +38,7 @@ class TimeBucketsAnswer(Check):
                     message=f"{table}: time buckets count {counted.by_bucket:,} rows of"
                     f" {counted.rows:,}",
                     where=table,
+                    hint=_HINT,
                 )
 
     def probe(self, ctx: CheckContext) -> Iterable[Finding]:
@@ -50,4 +52,5 @@ class TimeBucketsAnswer(Check):
                     severity=Severity.FAIL,
                     message=f"{table}: a row that was written is in no time bucket",
                     where=table,
+                    hint=_HINT,
                 )

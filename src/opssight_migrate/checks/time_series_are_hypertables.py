@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
-from opssight_migrate.postgres import conversion, series_obstacles, timescale
+from opssight_migrate.postgres import conversion, hypertables, series_obstacles, timescale
 from opssight_migrate.postgres.hypertables import SERIES
 
 
@@ -21,8 +21,7 @@ class TimeSeriesAreHypertables(Check):
 
     def skipped(self, ctx: CheckContext) -> str | None:
         """Hypertables need TimescaleDB, and leave to use it."""
-        offer = timescale.left_out(ctx.session, ctx.time_series.engine)
-        return f"{offer.reason}: metrics and log_entries are ordinary tables" if offer else None
+        return hypertables.why_plain(ctx.session, ctx.time_series.engine)
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Ask TimescaleDB; where something stands in the way it is named, as a note."""

@@ -37,6 +37,13 @@ SELECT ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (
 """
 
 
+def why_plain(session: Session, engine: str) -> str | None:
+    """Say why the series must be ordinary tables here; None where they need not be."""
+    offer = timescale.left_out(session, engine)
+    names = " and ".join(table for table, _ in SERIES)
+    return None if offer is None else f"{offer.reason}: {names} are ordinary tables"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """A table that is, or becomes, a hypertable: its name, time column and chunk interval."""
