@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 
+import psycopg
 import pytest
 from tests.conftest import DatabaseAt
 
 from opssight_migrate.checks import CHECKS
 from opssight_migrate.checks.base import Check, CheckContext
+from opssight_migrate.checks.somebody_administers import SomebodyAdministers
 from opssight_migrate.engine import checker
-from opssight_migrate.model.errors import StatementError
+from opssight_migrate.model.errors import ExitCode, LockBudgetError, StatementError
+from opssight_migrate.model.events import Event, LockAwaited
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres.session import Session
@@ -121,6 +126,65 @@ def test_a_check_takes_no_lock_above_access_share(migrated: Session, check: Chec
         held = {mode for (mode,) in migrated.rows(modes)}
 
     assert held == {"AccessShareLock"}
+
+
+def test_a_question_that_a_damaged_database_cannot_answer_is_a_finding_and_the_others_are_asked(
+    migrated: Session,
+) -> None:
+    migrated.execute("DROP TABLE user_roles")
+
+    outcomes = list(checker.run_checks(CHECKS, CheckContext(session=migrated)))
+
+    assert len(outcomes) == len(CHECKS)
+    (found,) = next(one.findings for one in outcomes if one.check.id == "somebody-administers")
+    assert found.severity is Severity.FAIL
+    assert found.message == (
+        'the server cannot answer: relation "user_roles" does not exist (42P01)'
+    )
+
+
+def locking(session: Session, seconds: float) -> threading.Thread:
+    """Hold every user from being read, for so long."""
+    locked = threading.Event()
+
+    def hold() -> None:
+        with psycopg.connect(session.connection.info.dsn, application_name="a deploy") as other:
+            other.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            locked.set()
+            time.sleep(seconds)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert locked.wait(10)
+    return thread
+
+
+def test_a_table_that_somebody_has_locked_is_waited_for_aloud_and_outside_the_queue(
+    migrated: Session,
+) -> None:
+    heard: list[Event] = []
+    ctx = CheckContext(session=migrated, emit=heard.append)
+    somebody = locking(migrated, 2.2)
+
+    (found,) = checker.run_checks([SomebodyAdministers()], ctx)
+    somebody.join()
+
+    assert (found.findings, found.skipped) == ((), None)
+    assert found.elapsed_s > 2
+    waits = [one for one in heard if isinstance(one, LockAwaited)]
+    assert [(one.relation, one.mode) for one in waits] == [("users", "ACCESS SHARE")] * len(waits)
+    assert [one.application for one in waits[0].blockers] == ["a deploy"]
+
+
+def test_whoever_never_lets_go_of_it_is_named_once_the_budget_is_spent(migrated: Session) -> None:
+    ctx = CheckContext(session=migrated, lock_budget_s=0.5)
+    somebody = locking(migrated, 2.2)
+
+    with pytest.raises(LockBudgetError, match=r"users could not be read .*'a deploy'") as spent:
+        list(checker.run_checks([SomebodyAdministers()], ctx))
+    somebody.join()
+
+    assert spent.value.exit_code is ExitCode.BUSY
 
 
 def test_a_check_of_a_later_revision_is_skipped(

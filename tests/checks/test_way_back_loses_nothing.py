@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from pydantic import SecretStr
+from tests.backups.conftest import Key, new_key
 from tests.commands.conftest import error_of, run
 from tests.conftest import SettingsFor, run_on
 
-from opssight_migrate.backups import scratch
-from opssight_migrate.commands import backup
+from opssight_migrate.backups import scratch, verification
+from opssight_migrate.commands import backup, safety, way_back
 from opssight_migrate.commands.verify import VerifyRequest, verify
 from opssight_migrate.model.events import unheard
 from opssight_migrate.model.report import CheckResult, Report
@@ -147,27 +149,50 @@ def test_where_there_is_no_place_for_it_the_rehearsal_is_skipped_in_words(
     )
 
 
+Keeping = Callable[..., Settings]
+
+
 @pytest.fixture
-def keeping(populated: Session, settings_for: SettingsFor, tmp_path: Path) -> Settings:
-    """Settings for the small sample, whose backups are plain files of the test's own."""
-    return settings_for(
-        populated.connection.info.dsn,
-        defaults={"backup_dir": str(tmp_path), "backup_plain": True, "backup": "never"},
+def keeping(settings_for: SettingsFor, tmp_path: Path) -> Keeping:
+    """Make settings for a session's database, with backups in a folder of the test's own."""
+    folder = {"backup_dir": str(tmp_path / "shelf"), "backup": "never"}
+    return lambda session, **keys: settings_for(
+        session.connection.info.dsn, defaults={**folder, **keys}
     )
 
 
-def verified(settings: Settings, request: VerifyRequest) -> Report:
+def keep_one(settings: Settings) -> None:
+    made = backup.create(settings, settings.profile(None), proves=False, emit=unheard)
+    assert made.exit_code == 0, made.diagnostics
+
+
+def restoring(settings: Settings, **given: object) -> Report:
+    request = VerifyRequest(**{"only": (CHECK,), "restores": True, **given})  # type: ignore[arg-type]
     return verify(settings, settings.profile(None), request, emit=unheard)
 
 
-def test_with_a_backup_all_of_its_rows_are_taken_there_and_back(
-    populated: Session, keeping: Settings
-) -> None:
-    made = backup.create(keeping, keeping.profile(None), proves=False, emit=unheard)
-    assert made.exit_code == 0, made.diagnostics
-    assert run(keeping).exit_code == 0
+@pytest.fixture
+def key() -> Key:
+    """The key pair that a backup is sealed with."""
+    return new_key()
 
-    report = verified(keeping, VerifyRequest(only=(CHECK,), restores=True))
+
+@pytest.fixture
+def identity(key: Key, tmp_path: Path) -> Path:
+    """The file with the key that opens what is sealed to it."""
+    file = tmp_path / "identity.txt"
+    file.write_text(f"# made by a test\n{key.text}\n")
+    return file
+
+
+def test_with_a_sealed_backup_all_of_its_rows_are_taken_there_and_back(
+    populated: Session, keeping: Keeping, key: Key, identity: Path
+) -> None:
+    settings = keeping(populated, backup_recipients=[key.public])
+    keep_one(settings)
+    assert run(settings).exit_code == 0
+
+    report = restoring(settings, identity=identity)
 
     assert (report.exit_code, the_check(report).status) == (0, "passed"), the_check(report).reason
     (note,) = report.diagnostics
@@ -175,9 +200,63 @@ def test_with_a_backup_all_of_its_rows_are_taken_there_and_back(
     assert populated.rows(SCRATCH) == []
 
 
-def test_without_a_backup_nothing_is_restored(keeping: Settings) -> None:
-    none = verified(keeping, VerifyRequest(only=(CHECK,), restores=True))
-    not_chosen = verified(keeping, VerifyRequest(categories=("tenancy",), restores=True))
+def test_a_sealed_backup_is_opened_before_anything_is_asked_or_nothing_is(
+    populated: Session, keeping: Keeping, key: Key, identity: Path
+) -> None:
+    settings = keeping(populated, backup_recipients=[key.public])
+    keep_one(settings)
+
+    nobody = restoring(settings)
+    identity.write_text(new_key().text)
+    stranger = restoring(settings, identity=identity, only=())
+
+    assert (nobody.exit_code, stranger.exit_code) == (4, 10)
+    assert error_of(nobody)[1] == "the backup is sealed, and no identity is here"
+    assert error_of(stranger) == ("OM803", "the backup was not sealed to this identity")
+    assert (nobody.checks, stranger.checks) == ((), ())
+
+
+def test_a_passphrase_is_asked_for_by_the_backup_s_name(
+    populated: Session, keeping: Keeping
+) -> None:
+    keep_one(keeping(populated, backup_passphrase_command="echo two words"))
+    elsewhere = keeping(populated)
+    names: list[str] = []
+
+    def ask(name: str) -> SecretStr:
+        names.append(name)
+        return SecretStr("two words" if len(names) == 1 else "others")
+
+    opened = way_back.from_backup(elsewhere, elsewhere.profile(None), None, ask)
+    wrong = restoring(elsewhere, ask=ask)
+    nobody = restoring(elsewhere)
+
+    assert opened.backup is not None
+    verification.check_seal(opened.backup, opened.identities)
+    assert names == [opened.backup.path.name] * 2
+    assert (wrong.exit_code, nobody.exit_code) == (10, 4)
+    assert error_of(nobody)[1] == "the backup is sealed, and no passphrase is here"
+
+
+def test_a_backup_that_restores_to_other_rows_is_an_error_and_not_left_out(
+    migrated: Session, keeping: Keeping
+) -> None:
+    settings = keeping(migrated, backup_plain=True)
+    keep_one(settings)
+    kept = safety.newest(settings.profile(None))
+    facts = kept.manifest.tables["teams"]
+    tables = kept.manifest.tables | {"teams": facts.model_copy(update={"rows": facts.rows + 1})}
+    kept.manifest_path.write_text(kept.manifest.model_copy(update={"tables": tables}).to_json())
+
+    report = restoring(settings)
+
+    assert (report.exit_code, error_of(report)[0]) == (10, "OM805")
+
+
+def test_without_a_backup_nothing_is_restored(populated: Session, keeping: Keeping) -> None:
+    settings = keeping(populated)
+    none = restoring(settings)
+    not_chosen = restoring(settings, only=(), categories=("tenancy",))
 
     assert [none.exit_code, not_chosen.exit_code] == [10, 2]
     assert error_of(none)[1].startswith("there is no backup of test in ")

@@ -7,6 +7,7 @@ import importlib
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -143,6 +144,19 @@ def open_sealed(source: BinaryIO, sink: Sink, identities: Sequence[Any]) -> None
         raise DamagedBackupError(f"the backup's seal is broken: {error}") from error
 
 
+def refuse_wrong_key(source: BinaryIO, identities: Sequence[Any]) -> None:
+    """Open the first piece of what was sealed, and no more.
+
+    Raises: WrongKeyError, DamagedBackupError.
+    """
+    with suppress(_EnoughError):
+        open_sealed(source, _First(), identities)
+
+
+class _EnoughError(Exception):
+    pass
+
+
 class Nothing:
     """A sink that keeps nothing."""
 
@@ -152,6 +166,12 @@ class Nothing:
 
     def flush(self) -> None:
         """Do nothing."""
+
+
+class _First(Nothing):
+    def write(self, data: bytes) -> int:
+        del data
+        raise _EnoughError
 
 
 class _Keeping:

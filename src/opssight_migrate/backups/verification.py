@@ -60,6 +60,16 @@ def refuse_other_database(backup: Shelved, system_identifier: str, database: str
         )
 
 
+def check_key(backup: Shelved, identities: Sequence[Any]) -> None:
+    """Look whether the identities open the backup, before anything long is begun with it.
+
+    Raises: WrongKeyError, DamagedBackupError.
+    """
+    if backup.manifest.is_sealed:
+        with _opened(backup.paths[0]) as file:
+            seal.refuse_wrong_key(file, identities)
+
+
 def check_seal(backup: Shelved, identities: Sequence[Any]) -> None:
     """Open every part, whole, into nothing; a plain one needs no more than its SHA-256.
 

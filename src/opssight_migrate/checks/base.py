@@ -26,6 +26,7 @@ Rehearsal = Callable[[Session, str], Iterable[Finding]]
 class CheckContext:
     """What a check may use: a session inside its transaction, and the settings it compares with.
 
+    ``lock_budget_s`` is how long one that reads waits for a table that somebody has locked;
     ``rehearsal`` is None where none may be held; ``emit`` tells what was measured, beside what was
     found.
     """
@@ -34,6 +35,7 @@ class CheckContext:
     time_series: TimeSeries = field(default_factory=TimeSeries)
     default_role: str = "VIEWER"
     probing: bool = False
+    lock_budget_s: float = 300.0
     rehearsal: Rehearsal | None = None
     requests: tuple[Request, ...] = ()
     emit: Emit = unheard

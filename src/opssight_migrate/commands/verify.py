@@ -87,6 +87,7 @@ def verify(
                 time_series=profile.time_series,
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
+                lock_budget_s=profile.lock_budget.total_seconds(),
                 rehearsal=rehearsal,
                 requests=web.requests_of(settings.verify.http, profile.platform_url),
                 emit=tell,

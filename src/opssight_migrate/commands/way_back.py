@@ -26,6 +26,7 @@ from opssight_migrate.model.errors import (
     ExitCode,
     InterruptedRunError,
     MigrateError,
+    NotProvenError,
 )
 from opssight_migrate.model.events import unheard
 from opssight_migrate.model.plan import Finding, LossKind, Plan, Severity
@@ -60,14 +61,15 @@ class WayBack:
     def __call__(self, session: Session, check_id: str) -> Iterable[Finding]:
         """Rehearse, and say what came out otherwise than it went in.
 
-        Raises: NotAskableError where it may not, or cannot, be rehearsed.
+        Raises: NotAskableError where it may not, or cannot, be rehearsed; BackupError, if what
+        was restored is not what the backup's manifest says.
         """
         try:
             plan = self._planned(session)
             with _scratch(session) as (host, database, place):
                 what = self._fill(session, host, database)
                 found = list(self._there_and_back(host, database, plan, check_id))
-        except InterruptedRunError:
+        except (InterruptedRunError, NotProvenError):
             raise
         except MigrateError as error:
             hint = f" (help: {error.hint})" if error.hint else ""
@@ -153,6 +155,7 @@ def from_backup(
     backup = safety.newest(profile)
     verification.check_file(backup, profile.backups.manifest_key)
     keys = identities.given(profile, identity, ask)(backup)
+    verification.check_key(backup, keys)
     return WayBack(settings=settings, profile=profile, backup=backup, identities=keys)
 
 
