@@ -8,16 +8,19 @@ size.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _PYTEST = ("-m", "pytest", "-q", "-n", "0")
 _TOGETHER = ("-m", "pytest", "-q")
+_WHOLE_SAMPLE = "OPSSIGHT_TEST_SCALE=1"
 
-# Arguments of this Python, one line a show.
+# Arguments of this Python, one line a show; first, as in a shell, what is set for it.
 SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "nobody-waits": (
         ("tests/load/bench.py", "--rows", "1000000"),
@@ -32,9 +35,11 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("tests/benchmarks/backup_rate.py",),
     ),
     "proof": (
-        (*_TOGETHER, "tests/checks"),
+        (_WHOLE_SAMPLE, *_TOGETHER, "tests/checks/test_mutations.py"),
+        (*_TOGETHER, "tests/checks", "tests/timescale/test_mutations.py"),
         ("tests/benchmarks/digest_rate.py",),
         ("tests/benchmarks/verify_footprint.py",),
+        ("tests/benchmarks/report_pictures.py", "/tmp/opssight-pictures"),
     ),
     "time-series": (
         (*_TOGETHER, "tests/timescale"),
@@ -55,11 +60,15 @@ def main() -> int:
     if unknown := [claim for claim in claims if claim not in SHOWS]:
         asked.error(f"no such claim: {', '.join(unknown)}; there are {', '.join(SHOWS)}")
     failed = []
-    for arguments in (show for claim in claims for show in SHOWS[claim]):
-        words = " ".join(("python", *arguments))
+    for show in (show for claim in claims for show in SHOWS[claim]):
+        settings = list(takewhile(lambda word: "=" in word, show))
+        arguments = show[len(settings) :]
+        words = " ".join((*settings, "python", *arguments))
         print(f"\n== {words}", flush=True)  # noqa: T201
         began = time.monotonic()
-        done = subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False)
+        environment = os.environ | dict(one.split("=", 1) for one in settings)
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
         print(f"== {time.monotonic() - began:.0f} s, exit {done.returncode}", flush=True)  # noqa: T201
         if done.returncode:
             failed.append(words)

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def verified(conninfo: str, home: Path) -> Footprint:
     with (
         psycopg.connect(conninfo, autocommit=True) as onlooker,
         output.open("w") as stdout,
-        subprocess.Popen(_command(config, home, "verify", "-o", "json"), stdout=stdout) as process,
+        subprocess.Popen(command(config, home, "verify", "-o", "json"), stdout=stdout) as process,
     ):
         started, samples, peak = time.monotonic(), 0, 0
         seen: set[tuple[str, str]] = set()
@@ -105,7 +107,8 @@ def configured(conninfo: str, home: Path) -> Path:
     return path
 
 
-def _command(config: Path, home: Path, *words: str) -> list[str]:
+def command(config: Path, home: Path, *words: str) -> list[str]:
+    """Return the command line of the tool with that configuration."""
     given = ("--config", str(config), "--log-dir", str(home / "log"), "--progress", "none")
     return [sys.executable, "-m", "opssight_migrate", *words, *given]
 
@@ -123,8 +126,9 @@ def _most_so_far(pid: int) -> int:
     return 1024 * max(peak, default=0)
 
 
-def measured(factor: float) -> Footprint:
-    """Start a server of our own, fill it, migrate it and look on while it is verified."""
+@contextmanager
+def migrated_sample(factor: float) -> Iterator[tuple[str, Path]]:
+    """Start a server of our own, fill it and migrate it; give its conninfo and a folder."""
     home = Path(tempfile.mkdtemp(prefix="opssight-verify-", dir="/tmp"))
     home.chmod(0o755)
     try:
@@ -137,9 +141,9 @@ def measured(factor: float) -> Footprint:
                 session.execute("SELECT pg_reload_conf()")
                 chain.upgrade(chain.Drive(session=session), START)
                 sample_database.load(session, sample.USUAL.scaled(factor))
-            migrate = _command(configured(conninfo, home), home, "migrate", "--yes", "-q")
+            migrate = command(configured(conninfo, home), home, "migrate", "--yes", "-q")
             subprocess.run(migrate, check=True)
-            return verified(conninfo, home)
+            yield conninfo, home
     finally:
         shutil.rmtree(home)
 
@@ -150,13 +154,17 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=5_000_000)
     asked = parser.parse_args()
     usual = sum(sample.USUAL.by_table().values())
-    found = measured(asked.rows / usual)
+    with migrated_sample(asked.rows / usual) as (conninfo, home):
+        found = verified(conninfo, home)
     modes = sorted({mode for mode, _ in found.locks})
     tables = len({name for _, name in found.locks})
     print(f"verify took {found.took_s:.0f} s, {found.peak_bytes / 1e6:.0f} MB at the most")  # noqa: T201
     print(f"{found.samples:,} looks at pg_locks: {', '.join(modes)} on {tables} relations")  # noqa: T201
-    for check in json.loads(found.report)["checks"]:
+    report = json.loads(found.report)
+    for check in report["checks"]:
         print(f"  {check['status']:8} {check['duration_ms']:8,} ms  {check['id']}")  # noqa: T201
+    for query in report["performance"]["queries"]:
+        print(f"  {query['verdict']:11} {query['median_us'] / 1000:9,.1f} ms  {query['id']}")  # noqa: T201
     for fault in found.faults:
         print(f"FAULT: {fault}")  # noqa: T201
     return 1 if found.faults else 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from tests.checks.conftest import failures, outcome
-from tests.checks.test_mutations import DATA
+from tests.checks.planting import DATA
 from tests.conftest import NewDatabase
 
 from opssight_migrate.checks.audit_log_takes_rows import AuditLogTakesRows

@@ -21,6 +21,7 @@ from opssight_migrate.postgres.chain import Drive
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.new_table import NewTable
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.settings import Settings
 from opssight_migrate.steps.base import StepContext
 
 _ASIDE = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'opssight%'"
@@ -149,12 +150,16 @@ def context_for(timescale: Session, settings_for: SettingsFor) -> ContextFor:
         **time_series: object,
     ) -> OneConnection:
         settings = settings_for("host=unused", time_series=time_series, defaults=defaults or {})
-        return OneConnection(
-            session=timescale,
-            profile=settings.profile(None),
-            drive=replace(Drive(session=timescale, emit=emit)),
-            emit=emit,
-            window_s=window_s,
-        )
+        return replace(context(timescale, settings, emit), window_s=window_s)
 
     return make
+
+
+def context(session: Session, settings: Settings, emit: Emit = unheard) -> OneConnection:
+    """Return the context of the default environment."""
+    return OneConnection(
+        session=session,
+        profile=settings.profile(None),
+        drive=Drive(session=session, emit=emit),
+        emit=emit,
+    )
