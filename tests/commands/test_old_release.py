@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import error_of, run
+from tests.commands.test_rollback import go_back
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.commands.migrate import MigrateRequest
-from opssight_migrate.opssight.revisions import START, TARGET
+from opssight_migrate.commands.rollback import RollbackRequest
+from opssight_migrate.opssight.revisions import MULTI_TENANCY, START, TARGET
 from opssight_migrate.postgres import catalog, embedded
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
@@ -64,3 +66,20 @@ def test_what_would_fail_for_some_rows_only_is_announced_and_refuses_nothing(
     assert len(said) == 1
     assert "DELETE FROM users" in said[0]
     assert "user_roles" in said[0]
+
+
+def test_after_a_rollback_by_schema_the_old_releases_statements_are_rehearsed(
+    database_at: DatabaseAt, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    file = tmp_path / "ours.sql"
+    file.write_text(_AMBIGUOUS, encoding="utf-8")
+    conninfo = database_at(START, filled=False)
+    settings = settings_for(conninfo, old_release={"statements": str(file)})
+    assert run(settings_for(conninfo)).exit_code == 0
+
+    report = go_back(settings, RollbackRequest(to_revision=MULTI_TENANCY))
+
+    # What fails is told, and takes nothing back.
+    seen = {one.id: one.status for one in report.checks}
+    assert (report.exit_code, seen["old-release"]) == (0, "failed")
+    assert "ours.sql:1" in [one.location for one in report.diagnostics]
