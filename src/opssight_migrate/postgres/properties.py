@@ -10,8 +10,12 @@ from opssight_migrate.postgres.session import Session
 
 _ROW = """
 SELECT pg_get_userbyid(datdba)::text, pg_encoding_to_char(encoding)::text, datcollate::text,
-       datctype::text, datacl IS NOT NULL, shobj_description(oid, 'pg_database'), datconnlimit
+       datctype::text, datacl IS NOT NULL, shobj_description(oid, 'pg_database'), datconnlimit,
+       (SELECT spcname::text FROM pg_tablespace AS s WHERE s.oid = dattablespace)
   FROM pg_database WHERE datname = current_database()
+"""
+_IS_USABLE = """
+SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s
 """
 # What the columns are called depends on the server: 15, then 17.
 _PROVIDER = """
@@ -33,6 +37,7 @@ SELECT CASE WHEN s.setrole = 0 THEN NULL ELSE pg_get_userbyid(s.setrole)::text E
  WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
  ORDER BY 1 NULLS FIRST, 2
 """
+DEFAULT_TABLESPACE = "pg_default"
 _PROVIDERS = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE")}
 
 
@@ -54,11 +59,12 @@ class DatabaseProperties:
     connection_limit: int
     grants: tuple[tuple[str | None, str, bool], ...] | None
     settings: tuple[tuple[str | None, str, str], ...]
+    tablespace: str = DEFAULT_TABLESPACE
 
 
 def read_properties(session: Session) -> DatabaseProperties:
     """Return the properties of the session's own database."""
-    owner, encoding, collate, ctype, has_grants, comment, limit = session.rows(_ROW)[0]
+    owner, encoding, collate, ctype, has_grants, comment, limit, place = session.rows(_ROW)[0]
     provider, locale = session.rows(_PROVIDER)[0]
     grants = tuple((who, what, bool(may)) for who, what, may in session.rows(_GRANTS))
     return DatabaseProperties(
@@ -72,11 +78,15 @@ def read_properties(session: Session) -> DatabaseProperties:
         connection_limit=int(limit),
         grants=grants if has_grants else None,
         settings=tuple((role, name, value) for role, name, value in session.rows(_SETTINGS)),
+        tablespace=place,
     )
 
 
 def create(session: Session, name: str, like: DatabaseProperties, *, owner: str | None) -> None:
-    """Make an empty database that sorts and encodes like another; ``owner`` None is our role."""
+    """Make an empty database that sorts and encodes like another; ``owner`` None is our role.
+
+    It lies in the same tablespace, where there is one of that name and our role may use it.
+    """
     parts: list[sql.Composable] = [
         sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)),
         sql.SQL("ENCODING {}").format(sql.Literal(like.encoding)),
@@ -92,6 +102,10 @@ def create(session: Session, name: str, like: DatabaseProperties, *, owner: str 
         parts.append(sql.SQL("LOCALE_PROVIDER libc"))
     if owner is not None:
         parts.append(sql.SQL("OWNER {}").format(sql.Identifier(owner)))
+    # The default one is not named: who names it needs a right to it.
+    place = like.tablespace
+    if place != DEFAULT_TABLESPACE and session.scalar(_IS_USABLE, (place,)):
+        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(place)))
     session.execute(sql.SQL(" ").join(parts))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.model.errors import BusyError, MigrateError, RefusedError
 from opssight_migrate.postgres import privileges, siblings
+from opssight_migrate.postgres.properties import DEFAULT_TABLESPACE
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.sql import SQL, Identifier
 
@@ -45,6 +46,11 @@ SELECT pg_get_userbyid(d.datdba)::text, pg_has_role(d.datdba, 'USAGE'),
               WHERE a.datid = d.oid AND NOT r.rolsuper)
   FROM pg_database AS d, pg_roles AS r
  WHERE d.datname = current_database() AND r.rolname = current_user
+"""
+_TABLESPACE = """
+SELECT s.spcname::text FROM pg_database AS d JOIN pg_tablespace AS s ON s.oid = d.dattablespace
+ WHERE d.datname = current_database() AND s.spcname <> %s
+   AND NOT has_tablespace_privilege(s.oid, 'CREATE')
 """
 _OF_SUPERUSERS = """
 SELECT x.extname::text FROM pg_extension AS x
@@ -91,6 +97,11 @@ def lacking(session: Session) -> Iterable[Lacking]:
         yield Lacking(
             why=f"only its owner {owner} may rename the database",
             grant=text(SQL("GRANT {} TO {}"), owner),
+        )
+    for (place,) in session.rows(_TABLESPACE, (DEFAULT_TABLESPACE,)):
+        yield Lacking(
+            why=f"the database lies in tablespace {place}, and so does the new one",
+            grant=text(SQL("GRANT CREATE ON TABLESPACE {} TO {}"), place),
         )
     if others and not may_signal:
         yield Lacking(
