@@ -16,7 +16,6 @@ from psycopg import sql
 from tests.backups.conftest import new_key
 from tests.commands.conftest import everything
 from tests.commands.test_rollback_data import backed_up, conninfo_of, dropped, restored
-from tests.commands.test_rollback_in_place import OWNED
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.opssight.revisions import START
@@ -29,13 +28,27 @@ from opssight_migrate.settings import Settings
 ON_EVERY_SERVER = False
 
 KEY = new_key()
+OWNED = """
+DO $$ DECLARE one record; BEGIN
+  FOR one IN SELECT format('ALTER TABLE public.%I OWNER TO ', relname) AS what FROM pg_class
+              WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+             UNION ALL
+             SELECT format('ALTER TYPE public.%I OWNER TO ', typname) FROM pg_type
+              WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'
+  LOOP EXECUTE one.what || quote_ident(current_setting('test.owner')); END LOOP;
+END $$
+"""
 _SEQUENCES = """
 SELECT sequencename::text, last_value, sequenceowner::text FROM pg_sequences
  WHERE schemaname = 'public' ORDER BY 1
 """
 _OBJECTS = """
 SELECT n.nspname::text, c.relname::text, c.relkind::text, pg_get_userbyid(c.relowner)::text,
-       c.relacl::text, obj_description(c.oid, 'pg_class'), c.reloptions::text
+       (SELECT array_agg(g::text ORDER BY g::text) FROM aclexplode(coalesce(c.relacl,
+          acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) AS g),
+       (SELECT array_agg(a.attname || ' ' || a.attacl::text ORDER BY a.attnum)
+          FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL),
+       obj_description(c.oid, 'pg_class'), c.reloptions::text
   FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
  WHERE n.nspname IN ('public', 'reports') ORDER BY 1, 2
 """
@@ -55,20 +68,21 @@ UNION ALL SELECT 'type', t.typname::text, pg_get_userbyid(t.typowner)::text FROM
  WHERE t.typnamespace = 'public'::regnamespace
  ORDER BY 1, 2
 """
-_MORE: tuple[Any, ...] = (
+MORE: tuple[Any, ...] = (
     "CREATE EXTENSION pg_trgm",
     "CREATE SCHEMA reports CREATE VIEW people AS SELECT id, email FROM public.users",
     "CREATE INDEX users_trgm ON users USING gin (email gin_trgm_ops)",
     "COMMENT ON TABLE users IS 'who'",
     "COMMENT ON COLUMN users.email IS 'may be NULL'",
     "GRANT SELECT ON users TO PUBLIC",
+    "GRANT UPDATE (bio) ON users TO PUBLIC",
     "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
     "ALTER TABLE users SET (fillfactor = 90)",
     "SELECT setval('users_id_seq', 777777)",
     "SELECT lo_from_bytea(424242, '\\x00ff5c')",
     "GRANT SELECT ON LARGE OBJECT 424242 TO PUBLIC",
 )
-_OF_DATABASE = (
+OF_DATABASE = (
     "ALTER DATABASE {} SET work_mem TO '7MB'",
     "ALTER DATABASE {} SET search_path TO public, pg_catalog",
     "COMMENT ON DATABASE {} IS 'production, do not touch'",
@@ -103,9 +117,9 @@ def settings(
             )
         conninfo = psycopg.conninfo.make_conninfo(conninfo, user=role)
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for statement in _MORE:
+        for statement in MORE:
             connection.execute(statement)
-        for statement in _OF_DATABASE:
+        for statement in OF_DATABASE:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
     (tmp_path / "identity.txt").write_text(KEY.text)
     keys = {
@@ -126,7 +140,7 @@ def settings(
 def looks(session: Session) -> tuple[Any, ...]:
     """Return all that a restore has to bring back."""
     found = everything(session)
-    rows = {name: one for name, one in found.rows.items() if not name.startswith("opssight_m")}
+    rows = {name: one for name, one in found.rows.items() if not name.startswith("opssight_")}
     return (
         found.catalogue,
         found.extras,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -13,13 +15,14 @@ import pytest
 from psycopg import sql
 from tests.backups.conftest import new_key
 from tests.commands.conftest import Everything, error_of, everything, run
+from tests.commands.test_restore_equality import MORE, OF_DATABASE, OWNED, looks
 from tests.commands.test_rollback_data import backed_up, conninfo_of, restored
 from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.model.errors import StepFailedError
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.opssight.revisions import START, TARGET
-from opssight_migrate.postgres import embedded, refill
+from opssight_migrate.postgres import clients, embedded, refill
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.embedded import wheel_bin_dir
 from opssight_migrate.postgres.session import Session
@@ -27,36 +30,24 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.usefixtures("embedded_server")
 
 KEY = new_key()
 _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
 _SEQUENCES = """
 SELECT sequencename::text, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1
 """
-OWNED = """
-DO $$ DECLARE one record; BEGIN
-  FOR one IN SELECT format('ALTER TABLE public.%I OWNER TO ', relname) AS what FROM pg_class
-              WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-             UNION ALL
-             SELECT format('ALTER TYPE public.%I OWNER TO ', typname) FROM pg_type
-              WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'
-  LOOP EXECUTE one.what || quote_ident(current_setting('test.owner')); END LOOP;
-END $$
-"""
 
 
-@pytest.fixture
-def embedded_server(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Cluster]:
-    """A server of the product's own, in a folder of the test."""
+@pytest.fixture(scope="module")
+def embedded_server() -> Iterator[None]:
+    """Servers of the product's own, in a folder of these tests."""
     home = Path(tempfile.mkdtemp(prefix="opssight-test-", dir="/tmp"))
-
-    def default_cluster() -> Cluster:
-        return Cluster(home, wheel_bin_dir(), durable=False)
-
-    monkeypatch.setattr(embedded, "default_cluster", default_cluster)
-    yield default_cluster()
+    home.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        usual = Cluster(home / "usual", wheel_bin_dir(), durable=False)
+        patch.setattr(embedded, "default_cluster", lambda: usual)
+        yield
     shutil.rmtree(home)
 
 
@@ -91,15 +82,22 @@ def settings(
         connection.execute(sql.SQL("DROP ROLE {}").format(quoted))
 
 
+def dumped(conninfo: str, path: Path) -> Path:
+    """Dump a database as somebody would by hand, as plain SQL."""
+    with psycopg.connect(conninfo) as connection:
+        tools = clients.for_dump(connection.info.server_version // 10_000)
+    subprocess.run([tools.program("pg_dump"), "-f", str(path), conninfo], check=True)
+    return path
+
+
 def rows_of(one: Everything, like: Everything) -> dict[str, tuple[int, str]]:
     """Return the digests of the tables that ``like`` has."""
     return {table: one.rows[table] for table in like.rows}
 
 
 def test_rows_go_back_where_they_stand_and_the_rest_is_archived_or_in_the_backup(
-    settings: Settings, opened: Callable[[str], Session], embedded_server: Cluster
+    settings: Settings, opened: Callable[[str], Session]
 ) -> None:
-    del embedded_server
     session = opened(conninfo_of(settings))
     before, sequences = everything(session), session.rows(_SEQUENCES)
     databases = session.rows(_DATABASES)
@@ -149,10 +147,8 @@ def test_rows_go_back_where_they_stand_and_the_rest_is_archived_or_in_the_backup
 def test_whatever_stops_it_leaves_every_row_and_the_same_command_goes_on(
     settings: Settings,
     opened: Callable[[str], Session],
-    embedded_server: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    del embedded_server
     session = opened(conninfo_of(settings))
     session.execute("SELECT nextval('users_id_seq') FROM generate_series(1, 5)")
     path = backed_up(settings)
@@ -190,10 +186,7 @@ def test_whatever_stops_it_leaves_every_row_and_the_same_command_goes_on(
     assert session.scalar("SELECT count(*) FROM team_memberships") > 0
 
 
-def test_without_a_backup_of_now_it_is_refused(
-    settings: Settings, embedded_server: Cluster
-) -> None:
-    del embedded_server
+def test_without_a_backup_of_now_it_is_refused(settings: Settings) -> None:
     path = backed_up(settings)
     profile = settings.environments["test"].model_copy(
         update={"backup_recipients": (), "backup": "never"}
@@ -204,3 +197,60 @@ def test_without_a_backup_of_now_it_is_refused(
 
     assert report.exit_code == 7
     assert "the rows of now would be kept nowhere" in error_of(report)[1]
+
+
+_CHANGED_SINCE: tuple[LiteralString, ...] = (
+    "DELETE FROM team_memberships",
+    "SELECT setval('users_id_seq', 999999)",
+    "COMMENT ON TABLE users IS 'something else'",
+    "COMMENT ON COLUMN users.email IS NULL",
+    "COMMENT ON CONSTRAINT users_pkey ON users IS 'new'",
+    "COMMENT ON INDEX users_trgm IS 'new'",
+    "COMMENT ON SCHEMA public IS 'ours'",
+    "REVOKE ALL ON users FROM PUBLIC",
+    "REVOKE UPDATE (bio) ON users FROM PUBLIC",
+    "GRANT ALL ON teams, users_id_seq TO PUBLIC",
+    "GRANT DELETE ON reports.people TO PUBLIC",
+    "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM PUBLIC",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO PUBLIC",
+    "SELECT lo_put(424242, 1, '\\xaa')",
+    "REVOKE ALL ON LARGE OBJECT 424242 FROM PUBLIC",
+    "SELECT lo_from_bytea(424243, '\\xff')",
+    "SELECT lo_unlink(424241)",
+)
+
+
+@pytest.mark.parametrize("kind", ["sealed", "plain SQL"])
+def test_owners_grants_comments_and_large_objects_are_as_they_were(
+    settings: Settings,
+    opened: Callable[[str], Session],
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    conninfo = conninfo_of(settings)
+    session = opened(conninfo)
+    for statement in (*MORE, "SELECT lo_from_bytea(424241, decode(repeat('ab', 3000000), 'hex'))"):
+        session.execute(statement)
+    name = sql.Identifier(session.connection.info.dbname)
+    for statement in OF_DATABASE:
+        session.execute(sql.SQL(statement).format(name))
+    before = looks(session)
+    path = backed_up(settings) if kind == "sealed" else dumped(conninfo, tmp_path / "by_hand.sql")
+    if kind == "sealed":
+        assert run(settings).exit_code == 0
+    for statement in _CHANGED_SINCE:
+        session.execute(statement)
+    session.execute("CREATE INDEX late ON teams (name, slug)")
+    asked: list[Plan] = []
+
+    report = restored(settings, path, lambda plan, _: asked.append(plan))
+
+    assert report.exit_code == 0, report.diagnostics
+    assert [one.message for one in report.diagnostics if one.severity == "warning"] == []
+    said = "\n".join(asked[0].announcements)
+    assert "left as it is, and not in the backup: index teams.late" in said
+    assert "3 large objects are made as in the backup" in said
+    assert "5 comments are made as in the backup: COMMENT ON" in said
+    session.execute("DROP INDEX late")
+    for ours, theirs in zip(looks(session), before, strict=True):
+        assert ours == theirs

@@ -20,7 +20,6 @@ from opssight_migrate.model.errors import (
     ClientToolError,
     DamagedBackupError,
     ForeignBackupError,
-    PrivilegeError,
 )
 from opssight_migrate.model.plan import DatabaseFacts
 from opssight_migrate.postgres import clients, siblings
@@ -49,6 +48,8 @@ class Source(ABC):
     sentence: str
     tables: Mapping[str, TableFacts] | None = None
     sha256: str | None = None
+    is_script: bool = False
+    """Whether it is SQL that is carried out as it stands: no superuser's to carry out for us."""
 
     @abstractmethod
     def check(self, live: Session, facts: DatabaseFacts, profile: Profile) -> None:
@@ -58,10 +59,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
-        """Restore into the empty ``database`` on the server of ``session``.
-
-        ``as_owner``: false leaves owners and grants out, whose roles are not there.
+    def restore(self, session: Session, database: str) -> None:
+        """Restore into the empty ``database`` on the server of ``session``, with owners and grants.
 
         Raises: BackupError and what ``check`` raises.
         """
@@ -126,9 +125,9 @@ class _OwnBackup(Source):
             self._opened_with = self._identities(self.backup)
             verification.check_seal(self.backup, self._opened_with)
 
-    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
+    def restore(self, session: Session, database: str) -> None:
         keys = self._opened_with
-        verification.restore_into(self.backup, keys, session, database, as_owner=as_owner)
+        verification.restore_into(self.backup, keys, session, database, as_owner=True)
 
 
 class _Archive(Source):
@@ -154,13 +153,13 @@ class _Archive(Source):
                 hint="opssight-migrate backup list",
             )
 
-    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
+    def restore(self, session: Session, database: str) -> None:
         assert self._tools is not None
         restoring = Restoring(
             self._tools,
             siblings.for_program(session, database),
             server_major=session.server_version // 10_000,
-            as_owner=as_owner,
+            as_owner=True,
             archive=self.path,
         )
         try:
@@ -171,6 +170,8 @@ class _Archive(Source):
 
 class _Script(Source):
     """Plain SQL of pg_dump, such as the documented pre_migration_backup.sql."""
+
+    is_script = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -193,13 +194,7 @@ class _Script(Source):
             for _ in sql_script.safe_lines(file, facts.name):
                 pass
 
-    def restore(self, session: Session, database: str, *, as_owner: bool) -> None:
-        if not as_owner:
-            raise PrivilegeError(
-                "plain SQL names owners and grants, and needs a database of its own here",
-                where=str(self.path),
-                hint="give the role CREATEDB, or dump with pg_dump -Fc",
-            )
+    def restore(self, session: Session, database: str) -> None:
         connection = siblings.for_program(session, database)
         with self.path.open("rb") as file:
             lines = sql_script.safe_lines(file, self._database)

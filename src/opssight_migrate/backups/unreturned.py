@@ -26,10 +26,13 @@ SELECT string_agg(format('%%I.%%I', n.nspname, c.relname), ', ' ORDER BY 1), cou
 """
 
 
-def read(live: Session, restored: Session, emit: Emit) -> tuple[Loss, ...]:
+def read(
+    live: Session, restored: Session, emit: Emit, *, in_place: bool = False
+) -> tuple[Loss, ...]:
     """Return the loss ledger of putting ``restored`` in the place of ``live``, exact.
 
-    Both sessions hold a snapshot. A table of which nothing is said is equal, row by row.
+    ``in_place``: only the rows of ``public`` are replaced. Both sessions hold a snapshot. A table
+    of which nothing is said is equal, row by row.
     """
     now, then = digest.columns_by_table(live), digest.columns_by_table(restored)
     lines: list[Loss] = []
@@ -39,10 +42,11 @@ def read(live: Session, restored: Session, emit: Emit) -> tuple[Loss, ...]:
         lines += found
     elsewhere, number = live.rows(_ELSEWHERE, (journal.SCHEMA,))[0]
     if number:
+        fate = "stay as they are" if in_place else "go back to the backup, uncompared"
         lines.append(
             Loss(
                 kind=LossKind.NOTE,
-                what=f"tables outside public go back to the backup, uncompared: {elsewhere}",
+                what=f"tables outside public {fate}: {elsewhere}",
             )
         )
     return tuple(lines)

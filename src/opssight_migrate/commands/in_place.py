@@ -11,17 +11,20 @@ from opssight_migrate.backups import creation
 from opssight_migrate.backups.sources import Source
 from opssight_migrate.commands import rehearsal, safety, undertaking, wiring
 from opssight_migrate.commands.draft import Draft
+from opssight_migrate.commands.in_place_plan import REFILL
 from opssight_migrate.commands.replacing import COMMAND
-from opssight_migrate.commands.restore_plan import REFILL
 from opssight_migrate.commands.rollback import RollbackRequest, SchemaRollback
 from opssight_migrate.engine.retreat import Retreat, retreat
 from opssight_migrate.model.errors import (
     MigrateError,
+    PrivilegeError,
+    StatementError,
     StepFailedError,
     WrittenMeanwhileError,
 )
 from opssight_migrate.model.events import (
     Emit,
+    Noted,
     RunFinished,
     RunStarted,
     StatementStarted,
@@ -30,11 +33,14 @@ from opssight_migrate.model.events import (
 )
 from opssight_migrate.model.plan import Blocker, Plan
 from opssight_migrate.postgres import (
+    attributes,
     connect,
     digest,
     embedded,
     journal,
+    large_objects,
     marker,
+    mirrored,
     refill,
     standstill,
     unfinished,
@@ -51,7 +57,7 @@ def server() -> Iterator[Session]:
 
     Raises: EmbeddedServerError.
     """
-    cluster = embedded.default_cluster()
+    cluster = embedded.restoring_cluster()
     cluster.start()
     try:
         session = connect.opened(
@@ -63,6 +69,19 @@ def server() -> Iterator[Session]:
             session.close()
     finally:
         cluster.stop()
+
+
+def restore(source: Source, live: Session, elsewhere: Session, database: str) -> None:
+    """Restore into an empty database there, owners and grants included: all roles are, by name.
+
+    Raises: BackupError and such.
+    """
+    mirrored.mirror(live, elsewhere)
+    if not source.is_script:
+        source.restore(elsewhere, database)
+        return
+    with mirrored.without_rights(live, elsewhere, database) as session:
+        source.restore(session, database)
 
 
 def with_backup(plan: Plan, profile: Profile) -> Plan:
@@ -162,6 +181,8 @@ class InPlace:
             book.guard()
             self._refuse_written(moment, self.has_gone_back)
             refill.refill(self.live, restored, tables, told)
+            large_objects.replace(self.live, restored)
+            self._make_alike(restored)
             self._compare(restored, columns)
         self._trace(book, "data rolled back")
         book.end("ok")
@@ -183,6 +204,18 @@ class InPlace:
                 where=written[0].table,
                 hint="stop what writes, and give the same command again",
             )
+
+    def _make_alike(self, restored: Session) -> None:
+        """Give owners, grants and comments back; what cannot be is said, and keeps nothing up."""
+        for kind in attributes.KINDS:
+            for change in attributes.changes(self.live, restored, kind):
+                if not change.is_ours:
+                    continue  # the plan says so
+                try:
+                    attributes.carry_out(self.live, change)
+                except (PrivilegeError, StatementError) as error:
+                    message = f"left as it is now: {change.statement} ({error.message})"
+                    self.emit(Noted(severity="warning", message=message))
 
     def _compare(self, restored: Session, columns: dict[str, tuple[str, ...]]) -> None:
         """Compare what stands now with what came out of the backup, before anybody sees it."""

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from opssight_migrate.backups.sources import Source
-from opssight_migrate.engine.retreat import Retreat
 from opssight_migrate.model.plan import (
     Blocker,
     DatabaseFacts,
     Estimate,
     Forecast,
-    LossKind,
     Obstacle,
     Plan,
     PlannedStep,
     PromisedLock,
 )
 from opssight_migrate.opssight import rates
-from opssight_migrate.opssight.goings import going_with
-from opssight_migrate.postgres import refill, swap
+from opssight_migrate.postgres import swap
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
 
 SWAP = "swap-databases"
 KEEP = "keep-beside"
-REFILL = "replace-rows"
 
 
 def obstacles(live: Session, facts: DatabaseFacts, *, terminates: bool) -> Iterable[Blocker]:
@@ -101,70 +96,6 @@ def last_step(source: Source, facts: DatabaseFacts, rows: int, into: str | None)
             reference_s=round(seconds, 3),
         ),
         forecast=Forecast(p50_s=seconds, p90_s=seconds * rates.SPREAD),
-    )
-
-
-def refilling(source: Source, rows: int) -> PlannedStep:
-    """Return the step that replaces all rows where they stand, in one transaction."""
-    seconds = rows / rates.REFILLED_ROWS_PER_S
-    return PlannedStep(
-        step_id=REFILL,
-        title=f"replace all rows with those of {source.path.name}, in one transaction",
-        kind="data",
-        estimate=Estimate(
-            rows=rows,
-            locks=(
-                PromisedLock(
-                    relation="every table",
-                    at_most_ms=round(seconds * rates.SPREAD * 1000),
-                ),
-            ),
-            reference_s=round(seconds, 3),
-            wal_bytes=rows * rates.REFILLED_ROW_WAL_BYTES,
-        ),
-        forecast=Forecast(p50_s=seconds, p90_s=seconds * rates.SPREAD),
-    )
-
-
-def announced_in_place(source: Source, compared: str, step: PlannedStep) -> tuple[str, ...]:
-    """Say what it means that no database may be made here."""
-    usual, worst = step.forecast.p50_s, step.forecast.p90_s
-    return (
-        f"{source.path}: {source.sentence}",
-        compared,
-        "this role may make no database: rows are replaced where they stand. Everybody waits then,"
-        f" readers too, for about {usual:,.1f} s, at worst {worst:,.1f} s",
-        "grants, comments and what you added stay as they are now",
-        "the rows of now are in the safety backup only; what is written after that backup began"
-        " stops the run",
-    )
-
-
-def in_place(
-    plan: Plan, back: Retreat, onward: Retreat | None, live: Session, restored: Session
-) -> Plan:
-    """Return the plan of going back by schema first, then by rows, then on by schema."""
-    going = {table for step in back.steps for table in going_with(step.id).tables}
-    blockers = [
-        *back.plan.blockers,
-        *(
-            Blocker(
-                message=sentence,
-                where=f"database {plan.database.name}",
-                hint=f"give {plan.database.user} CREATEDB: then it is restored beside",
-            )
-            for sentence in refill.obstacles(live, restored, going)
-        ),
-        *(onward.plan.blockers if onward else ()),
-    ]
-    # What goes back by schema is archived, and a table that the backup lacks stays as it is.
-    kept = tuple(one for one in plan.losses if one.kind is not LossKind.UNKNOWN)
-    [refilled] = [step for step in plan.steps if step.step_id == REFILL]
-    return replace(
-        plan,
-        steps=(*back.plan.steps, refilled, *(onward.plan.steps if onward else ())),
-        losses=(*back.plan.losses, *kept),
-        blockers=tuple(blockers),
     )
 
 

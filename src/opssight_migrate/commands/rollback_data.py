@@ -12,6 +12,7 @@ from opssight_migrate.backups.sources import Source
 from opssight_migrate.commands import (
     identities,
     in_place,
+    in_place_plan,
     operators,
     restore_plan,
     safety,
@@ -168,7 +169,7 @@ class _Restore:
             plan, onward, _ = self._planned(plan, source, other, restored)
             ctx = wiring.looking(self.live, self.profile, self.emit)
             back = retreat(ctx, catalog.current_revision(restored) or "")
-            plan = restore_plan.in_place(plan, back, onward, self.live, restored)
+            plan = in_place_plan.completed(plan, back, onward, self.live, restored)
             plan = in_place.with_backup(plan, self.profile)
             if not self._is_agreed(plan, confirm):
                 return
@@ -195,7 +196,10 @@ class _Restore:
         restored = siblings.sibling(host, new, _APPLICATION)
         try:
             with self._minding_timescale(restored):
-                source.restore(host, new, as_owner=host is self.live)
+                if host is self.live:
+                    source.restore(host, new)
+                else:
+                    in_place.restore(source, self.live, host, new)
         except BaseException:
             restored.close()
             raise
@@ -284,8 +288,8 @@ class _Restore:
         step = restore_plan.last_step(source, plan.database, rows, into)
         announced = restore_plan.announced(source, plan.database, compared, into)
         if host is not self.live:
-            step = restore_plan.refilling(source, rows)
-            announced = restore_plan.announced_in_place(source, compared, step)
+            step = in_place_plan.refilling(source, rows)
+            announced = in_place_plan.announced(source, compared, step, self.live, restored)
         plan = replace(
             plan,
             revision_to=(back.plan.revision_to if back else then) or "an empty database",
@@ -327,7 +331,8 @@ class _Restore:
     def _ledger(self, restored: Session) -> tuple[tuple[Loss, ...], Moment]:
         with self.live.reading(), restored.reading():
             moment = standstill.moment(self.live)
-            return unreturned.read(self.live, restored, self.emit), moment
+            in_place = self.is_in_place
+            return unreturned.read(self.live, restored, self.emit, in_place=in_place), moment
 
     def _way_on(self, restored: Session) -> Retreat:
         target = self.request.to_revision or ""

@@ -69,11 +69,13 @@ class Cluster:
         *,
         durable: bool = True,
         settings: Mapping[str, str] | None = None,
+        superuser: str = USER,
     ) -> None:
         self.home = home.absolute()
         self.bin_dir = bin_dir
         self.durable = durable
         self.settings = dict(settings or {})
+        self.superuser = superuser
         self._installation = Installation(bin_dir)
         self._use: _Use | None = None
 
@@ -96,7 +98,10 @@ class Cluster:
         if running is None:
             raise EmbeddedServerError(f"the server in {self.home} does not run")
         return make_conninfo(
-            host=os.fspath(running.socket_dir), port=running.port, user=USER, dbname=dbname
+            host=os.fspath(running.socket_dir),
+            port=running.port,
+            user=self.superuser,
+            dbname=dbname,
         )
 
     def start(self) -> None:
@@ -166,7 +171,7 @@ class Cluster:
         done = programs.run(
             "initdb",
             f"--pgdata={new}",
-            f"--username={USER}",
+            f"--username={self.superuser}",
             "--auth-local=trust",
             "--auth-host=reject",
             "--encoding=UTF8",

