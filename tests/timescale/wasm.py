@@ -49,7 +49,12 @@ def _cache() -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return Path(tempfile.gettempdir()) / f"opssight-migrate-tests-{os.getuid()}"
+        cache = Path(tempfile.gettempdir()) / f"opssight-migrate-tests-{os.getuid()}"
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if cache.stat().st_uid != os.getuid():
+            raise RuntimeError(
+                f"{cache} is somebody else's, and what it holds would be run"
+            ) from None
     return cache
 
 
