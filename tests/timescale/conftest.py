@@ -99,6 +99,12 @@ class Server:
         return session
 
 
+def tables_in(session: Session) -> Server:
+    """Take a server as it is for one to be emptied between tests."""
+    tables = tuple(str(name) for (name,) in session.rows(_ADDED, ([],)))
+    return Server(session, tables, _series_tables())
+
+
 @contextmanager
 def connected(served: wasm.Served) -> Iterator[Session]:
     """Open the one connection that such a server bears."""
@@ -129,8 +135,7 @@ def timescale_server(opssight_data: Path) -> Iterator[Server]:
     with wasm.serving(opssight_data) as served, connected(served) as session:
         session.execute("CREATE SCHEMA timescale")
         session.execute("CREATE EXTENSION timescaledb SCHEMA timescale")
-        tables = tuple(str(name) for (name,) in session.rows(_ADDED, ([],)))
-        yield Server(session, tables, _series_tables())
+        yield tables_in(session)
 
 
 @pytest.fixture

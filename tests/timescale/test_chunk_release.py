@@ -196,7 +196,7 @@ def test_where_neither_splits_nor_compression_can_be_had_the_chunk_stays(
 ) -> None:
     rows.fill(timescale, 100)
     convert(context_for(**ATTACH))
-    apache = Offer(installed="2.23.0", reason=None, licence="apache", adopts=True)
+    apache = Offer(installed="2.23.0", reason=None, licence="apache")
     monkeypatch.setattr("opssight_migrate.postgres.timescale.offered", lambda _: apache)
 
     assert look(context_for()).waiting == (

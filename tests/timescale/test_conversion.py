@@ -69,7 +69,7 @@ def test_a_filled_table_is_attached_without_a_copy_and_keeps_every_row(
     assert standing.altered(timescale, "80bd6a3c3fa1", actual) == []
 
 
-def test_a_table_is_adopted_by_create_chunk_where_the_licence_has_no_attach(
+def test_a_table_is_adopted_by_create_chunk_where_the_version_has_no_attach(
     timescale: Session, context_for: ContextFor
 ) -> None:
     rows.fill(timescale, 100)

@@ -15,9 +15,10 @@ COMMUNITY = Offer(
     adopts=True,
     has_columnstore=True,
 )
-APACHE = Offer(installed="2.23.0", reason=None, licence="apache", adopts=True)
+APACHE = Offer(installed="2.23.0", reason=None, licence="apache")
+OLDER = Offer(installed="2.18.0", reason=None, licence="timescale", adopts=True)
 OLD = Offer(installed="2.11.0", reason=None, licence="timescale")
-UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None, adopts=True)
+UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None)
 
 
 def chosen(
@@ -40,8 +41,10 @@ def chosen(
         (OLD, 20_000, None, Way.COPY),
         (COMMUNITY, 20_001, None, Way.ATTACH),
         (COMMUNITY, 2_000_000, 600.0, Way.ATTACH),
-        (APACHE, 2_000_000, None, Way.ADOPT),
-        (UNKNOWN, 2_000_000, None, Way.ADOPT),
+        (OLDER, 2_000_000, None, Way.ADOPT),
+        (APACHE, 2_000_000, None, Way.REFUSED),
+        (APACHE, 2_000_000, 600.0, Way.COPY),
+        (UNKNOWN, 2_000_000, None, Way.REFUSED),
         (OLD, 2_000_000, None, Way.REFUSED),
         (OLD, 2_000_000, 600.0, Way.COPY),
     ],

@@ -52,6 +52,8 @@ SELECT p.pronamespace::regnamespace::text FROM pg_proc AS p
 class Offer:
     """What the server has. ``reason`` says why hypertables cannot be had; None if they can.
 
+    A function of the Community licence is there under Apache's too, and only refuses.
+
     ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
     licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
     ``adopts``: a table can be made a chunk by create_chunk; ``splits``: a chunk can be split;
@@ -89,7 +91,7 @@ def offered(session: Session) -> Offer:
             reason=None,
             licence=licence,
             attaches=is_community and _has(session, "attach_chunk"),
-            adopts=_has(session, "create_chunk", "chunk_table"),
+            adopts=is_community and _has(session, "create_chunk", "chunk_table"),
             splits=is_community and _has(session, "split_chunk"),
             has_columnstore=_has(session, "add_columnstore_policy"),
         )
