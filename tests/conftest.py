@@ -15,6 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
+from tests.faults import small_disk
 from tests.homes import new_home
 
 from opssight_migrate.opssight import sample
@@ -61,21 +62,30 @@ TIMESCALE_URL = "OPSSIGHT_TEST_TIMESCALE_URL"
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker of tests that need a server which nobody can install here."""
     config.addinivalue_line("markers", f"needs_timescale: runs on the server of {TIMESCALE_URL}")
+    config.addinivalue_line("markers", "needs_mount: mounts a file system in a namespace")
     config.addinivalue_line("markers", "needs_superuser(why): works as one where others must not")
 
 
-def pytest_report_header() -> str | None:
+def pytest_report_header() -> list[str]:
     """Say what is not run for want of such a server; xdist's controller collects nothing."""
-    if os.environ.get(TIMESCALE_URL):
-        return None
-    text = (Path(__file__).parent / "timescale" / "test_live.py").read_text()
-    return f"not run: {text.count('def test_')} tests that need {TIMESCALE_URL}"
+    said: list[str] = []
+    if not os.environ.get(TIMESCALE_URL):
+        text = (Path(__file__).parent / "timescale" / "test_live.py").read_text()
+        said.append(f"not run: {text.count('def test_')} tests that need {TIMESCALE_URL}")
+    if not small_disk.is_possible(Path("/tmp")):
+        said.append("not run: 1 test that fills a disk (needs root, or user namespaces)")
+    return said
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect them where no server is named."""
+    waiting: list[pytest.Item] = []
     if not os.environ.get(TIMESCALE_URL):
-        waiting = [item for item in items if item.get_closest_marker("needs_timescale")]
+        waiting += [item for item in items if item.get_closest_marker("needs_timescale")]
+    mounting = [item for item in items if item.get_closest_marker("needs_mount")]
+    if mounting and not small_disk.is_possible(Path("/tmp")):
+        waiting += mounting
+    if waiting:
         config.hook.pytest_deselected(items=waiting)
         items[:] = [item for item in items if item not in waiting]
 

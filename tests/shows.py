@@ -31,7 +31,9 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "way-back": (
         ("tests/load/round_trip.py",),
         (*_TOGETHER, "tests/backups", "tests/cli/test_rollback.py", "tests/unit/test_floor.py"),
-        (*_TOGETHER, "tests/commands", "-k", "rollback or restore or cleanup or backup"),
+        (*_TOGETHER, "tests/commands", "-k", "rollback or restore or cleanup or backup or swap"),
+        (*_PYTEST, "tests/faults", "-k", "data_rollback or in_place or full_disk"),
+        (*_TOGETHER, "tests/postgres/test_swap.py", "tests/postgres/test_attributes.py"),
         ("tests/benchmarks/backup_rate.py",),
     ),
     "proof": (

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class Place:
                 **kept,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 "OPSSIGHT_LOG_DIR": str(self.home / "log"),
+                "OPSSIGHT_DATA_DIR": str(self.home / "data"),
                 "TMPDIR": str(self.home / "tmp"),
             },
             preexec_fn=limit,
@@ -107,28 +108,32 @@ class Place:
         return found, databases, shelf, temporary
 
 
+def configured(home: Path, conninfo: str, session: Session) -> Place:
+    """Write a configuration, and make a backup of the database as it is."""
+    for folder in ("tmp", "shelf", ".git"):
+        (home / folder).mkdir()
+    (home / "identity.txt").write_text(KEY.text)
+    (home / "other.txt").write_text(OTHER_KEY.text)
+    config = _CONFIG.format(url=conninfo, home=home, key=KEY.public)
+    (home / "opssight.toml").write_text(config)
+    made = Place(conninfo, home, home, session)
+    done = made.run("backup", "create", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    return replace(made, backup=Path(json.loads(done.stdout)["artifacts"][0]["path"]))
+
+
 @pytest.fixture
 def place(
     database_at: DatabaseAt, tmp_path: Path, opened: Callable[[str], Session]
 ) -> Iterator[Place]:
     """A database that was changed after its backup."""
     conninfo = database_at(START)
-    for folder in ("tmp", "shelf"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / ".git").mkdir()
-    (tmp_path / "identity.txt").write_text(KEY.text)
-    (tmp_path / "other.txt").write_text(OTHER_KEY.text)
-    config = _CONFIG.format(url=conninfo, home=tmp_path, key=KEY.public)
-    (tmp_path / "opssight.toml").write_text(config)
     session = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="postgres"))
-    made = Place(conninfo, tmp_path, tmp_path, session)
-    done = made.run("backup", "create", "-o", "json")
-    assert done.returncode == 0, done.stderr
-    backup = Path(json.loads(done.stdout)["artifacts"][0]["path"])
+    made = configured(tmp_path, conninfo, session)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("DELETE FROM team_memberships")
     name = psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
-    yield Place(conninfo, tmp_path, backup, session)
+    yield made
     left = session.rows(
         "SELECT datname::text FROM pg_database"
         " WHERE starts_with(datname, %s) OR starts_with(datname, 'opssight_proof_')",

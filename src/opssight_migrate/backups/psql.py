@@ -8,12 +8,9 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 
-from opssight_migrate.model.errors import BackupError
+from opssight_migrate.backups import complaints
 from opssight_migrate.postgres.clients import Clients
-from opssight_migrate.postgres.failures import masked
 from opssight_migrate.postgres.siblings import ProgramConnection
-
-_LINES = 5
 
 
 def run(clients: Clients, connection: ProgramConnection, lines: Iterable[bytes]) -> None:
@@ -53,9 +50,4 @@ def run(clients: Clients, connection: ProgramConnection, lines: Iterable[bytes])
                 process.stdin.close()
             code = process.wait()
         if code:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip().splitlines()
-            raise BackupError(
-                f"the dump cannot be restored: {masked('; '.join(words[:_LINES]))}",
-                hint="mend that, and give the same command again",
-            )
+            raise complaints.not_restored(complaints.words(said))

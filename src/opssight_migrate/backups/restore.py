@@ -10,12 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from opssight_migrate.backups import complaints
 from opssight_migrate.model.errors import BackupError
 from opssight_migrate.postgres.clients import Clients
-from opssight_migrate.postgres.failures import masked
 from opssight_migrate.postgres.siblings import ProgramConnection
 
-_LINES = 5
 _UNKNOWN_SETTING = b"SET transaction_timeout = 0;\n"
 _FIRST_DATA = b"COPY "
 # A pg_restore that was built without the archive's compression warns, and restores no row.
@@ -98,7 +97,7 @@ class Restoring:
         if self._strainer is not None and self._psql is not None:
             self._strainer.join()
             code = code or self._psql.wait()
-        if code or UNREADABLE in self._words():
+        if code or UNREADABLE in complaints.words(self._said):
             raise self._failed()
 
     def kill(self) -> None:
@@ -143,13 +142,4 @@ class Restoring:
                     process.wait(timeout=10)
                 except subprocess.TimeoutExpired:
                     process.kill()
-        words = self._words() or "it said nothing"
-        return BackupError(
-            f"the dump cannot be restored: {words}",
-            hint="mend that, and give the same command again",
-        )
-
-    def _words(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return masked("; ".join(lines[:_LINES]))
+        return complaints.not_restored(complaints.words(self._said))

@@ -137,5 +137,5 @@ def _given_up(
         f"{step_id}: {way.table} with {way.key} {key} cannot be done: {error.message}",
         where=f"{way.table}, {way.key} {key}",
         sqlstate=error.sqlstate,
-        hint="mend that row, or what refuses it; then: opssight-migrate migrate",
+        hint="mend that row, or what refuses it; then the same command again",
     )

@@ -134,7 +134,7 @@ class Governor:
         if self._budget_s is not None and held_s > self._budget_s:
             raise HeldUpError(
                 f"held up for {held_s:.0f} s (governor.budget): {reading.text}",
-                hint="opssight-migrate migrate goes on from here once that is over",
+                hint="the same command goes on from here once that is over",
             )
 
     def _account(self, cause: str | None) -> float:

@@ -149,13 +149,15 @@ def _translation(error: psycopg.Error, doing: str | None) -> MigrateError:
         return PrivilegeError(message, sqlstate=state, hint=hint)
     if isinstance(error, psycopg.errors.DiskFull):
         return DiskFullError(
-            message, sqlstate=state, hint="make room on the server, then: opssight-migrate migrate"
+            message,
+            sqlstate=state,
+            hint="make room on the server's disk, and give the same command again",
         )
     if _is_lost(error):
         return ConnectionLostError(
             f"the connection to the server was lost: {message}",
             sqlstate=state,
-            hint="opssight-migrate migrate",
+            hint="see that the server is up, and give the same command again",
         )
     return StatementError(message, sqlstate=state, hint="opssight-migrate status")
 

@@ -88,7 +88,7 @@ def _build(session: Session, door: Door, name: str, create: sql.Composed) -> Non
         raise LockBudgetError(
             f"index {name} could not be built within {door.budget_s:g} s (lock_budget):"
             f" older transactions are still open: {describe(_open_transactions(session))}",
-            hint="end them, then: opssight-migrate migrate (the half-built index is built again)",
+            hint="end them, then the same command again (the half-built index is built anew)",
             where=name,
         ) from error
     finally:

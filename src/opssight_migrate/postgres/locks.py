@@ -317,7 +317,7 @@ class Door:
         what = f"{lock.mode.value} lock on {lock.name}" if lock else "lock on the catalogue"
         message = f"no {what} within {waited_s:.0f} s (lock_budget): {who}"
         pid = obstacle.blockers[0].pid if obstacle else None
-        hint = "opssight-migrate migrate goes on from here once the way is free"
+        hint = "the same command goes on from here once the way is free"
         if pid is not None:
             hint += f"; to end the blocker: SELECT pg_terminate_backend({pid})"
         where = f"{lock.schema}.{lock.table}" if lock else None
