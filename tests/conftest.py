@@ -31,6 +31,8 @@ from opssight_migrate.settings import Settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+pytest_plugins = ["tests.least"]
+
 # How much of the sample's quarter of a million rows the templates hold.
 _SCALE = float(os.environ.get("OPSSIGHT_TEST_SCALE", "0.01"))
 

@@ -65,9 +65,12 @@ def give_away(conninfo: str, owner: str = OWNER) -> None:
 
 
 def grants_of(report: Report) -> Grants:
-    """Return the statements that a report of ``doctor`` tells the administrator to run."""
-    hints = (one.hint for one in report.diagnostics if one.code == "privileges")
-    return tuple(hint for hint in hints if hint)
+    """Return the statements without which, says a report of ``doctor``, nothing can be migrated.
+
+    What only some verbs want is a note.
+    """
+    lacks = [one for one in report.diagnostics if one.code == "privileges"]
+    return tuple(one.hint for one in lacks if one.hint and one.severity == "error")
 
 
 def printed(conninfo: str) -> Grants:
@@ -110,7 +113,7 @@ def least_at(server: Cluster, template_at: TemplateAt) -> LeastAt:
 
 
 @pytest.fixture
-def database_at(
+def least_database_at(
     request: pytest.FixtureRequest,
     new_database: NewDatabase,
     template_at: TemplateAt,

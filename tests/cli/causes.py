@@ -69,15 +69,18 @@ class Scene:
     env: dict[str, str] = field(default_factory=dict[str, str])
     url: str = NOWHERE
 
-    def configure(self, url: str = NOWHERE, *lines: str, name: str = "test") -> str:
-        """Write a configuration whose default environment is ``url``; return that."""
+    def configure(
+        self, url: str | None = NOWHERE, *lines: str, name: str = "test", default: bool = True
+    ) -> str:
+        """Write a configuration whose environment is at ``url``; None: libpq has to know."""
+        first = name if default else "local"
+        self.url = url or ""
         (self.place / "opssight.toml").write_text(
-            f'[project]\ndefault_environment = "{name}"\n'
-            f'[environments.{name}]\nurl = "{url}"\n'
+            f'[project]\ndefault_environment = "{first}"\n[environments.{name}]\n'
+            + (f'url = "{url}"\n' if url else "")
             + "\n".join([*lines, "" if "[old_release]" in lines else _NOT_REHEARSED])
         )
-        self.url = url
-        return url
+        return self.url
 
     def populated(self, *lines: str, at: str = START) -> str:
         """Configure a database in use."""
@@ -111,23 +114,31 @@ class Scene:
             said += process.stderr.read()
             return Ended(process.wait(60), said)
 
-    def asked(self, *words: str, meanwhile: Callable[[], object]) -> Ended:
-        """Run it on a terminal, do something while it asks, and say yes."""
+    def asked(
+        self,
+        *words: str,
+        question: str = "[y/N] ",
+        answer: str = "y",
+        color: str = "never",
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Ended:
+        """Run it on a terminal, and answer its question, ``meanwhile`` having been done."""
         child = pexpect.spawn(
             sys.executable,
-            ["-m", "opssight_migrate", *words, "--color", "never"],
+            ["-m", "opssight_migrate", *words, "--color", color, "--progress", "plain"],
             cwd=str(self.place),
             env=self._environment() | {"TERM": "xterm"},
             encoding="utf-8",
             timeout=60,
-            dimensions=(40, 200),
+            dimensions=(40, 400),
         )
-        child.expect(r"\[y/N\] ")
+        child.expect_exact(question)
+        said = str(child.before)
         meanwhile()
-        child.sendline("y")
+        child.sendline(answer)
         child.expect(pexpect.EOF)
         child.close()
-        return Ended(child.exitstatus, str(child.before).replace("\r\n", "\n"))
+        return Ended(child.exitstatus, f"{said}{child.before}".replace("\r\n", "\n"))
 
     def may_see_others(self) -> None:
         """Give the worker what ``doctor`` notes for the governor."""

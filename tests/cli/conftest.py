@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from tests.cli.causes import Scene
 from tests.conftest import DatabaseAt
-from tests.least import database_at as database_at
-from tests.least import least_at as least_at
 
 from opssight_migrate.postgres.cluster import Cluster
+
+
+@pytest.fixture
+def database_at(least_database_at: DatabaseAt) -> DatabaseAt:
+    """Make a database at a revision, and return the way in of a role with the least rights."""
+    return least_database_at
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_person_is_asked_without_an_echo(backup: Path) -> None:
     child.sendline(WORDS)
     said, code = ended(child)
     assert code == 0, said
-    assert "passed  The file opens from end to end" in plain(said)
+    assert "ok       seal  The file opens from end to end" in plain(said)
     assert WORDS not in said
 
 

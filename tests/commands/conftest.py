@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import psycopg
+import pytest
 from psycopg import sql
+from tests.conftest import DatabaseAt
+from tests.least import as_superuser
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.model.events import Event, unheard
@@ -23,6 +29,26 @@ SELECT n.nspname::text, c.relname::text, c.relkind::text, c.relfilenode::int8,
  ORDER BY 1, 2
 """
 _SCHEMAS = "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
+
+
+@pytest.fixture
+def database_at(least_database_at: DatabaseAt) -> DatabaseAt:
+    """Make a database at a revision, and return the way in of a role with the least rights."""
+    return least_database_at
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], Session]]:
+    """Open prepared sessions of the superuser, who sets the scene and looks at everything."""
+    with ExitStack() as stack:
+
+        def open_one(conninfo: str) -> Session:
+            prepared = Session(psycopg.connect(as_superuser(conninfo), autocommit=True))
+            stack.callback(prepared.close)
+            prepared.prepare()
+            return prepared
+
+        yield open_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,7 @@ def test_statements_that_nobody_counts_are_not_taken_for_none(
     session.execute("SET pg_stat_statements.track = 'none'")
 
     assert shim_use.observed(session, standing) is None
-    [blocker] = retirement.shim_blockers(session, standing, release_is_gone=False)
+    [blocker] = retirement.shim_blockers(session, standing, release_is_gone=False, again="")
     assert "counts nothing here" in blocker.message
 
 
@@ -328,6 +328,7 @@ def test_the_newest_runs_stay_in_the_journal_however_old_they_are(
     assert run(settings).status == "nothing_to_do"
 
 
+@pytest.mark.needs_superuser("databases are made and dropped")
 def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
     migrated: tuple[Settings, Session],
     server: Cluster,
@@ -375,6 +376,7 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
             run_on(server, sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(one)))
 
 
+@pytest.mark.needs_superuser("databases are made and dropped")
 def test_scratch_databases_of_killed_proofs_go_and_those_of_the_living_stay(
     migrated: tuple[Settings, Session], server: Cluster
 ) -> None:

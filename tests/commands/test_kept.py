@@ -63,7 +63,7 @@ def test_what_a_dba_added_is_listed_and_stands_unchanged_after_the_migration(
     report = run(settings, asked=asked, events=events)
 
     plans = [event.plan for event in events if isinstance(event, PlanMade)]
-    assert (report.exit_code, report.status) == (0, "ok")
+    assert (report.exit_code, report.status) == (0, "ok"), report.diagnostics
     assert report.proof is not None
     assert report.proof.identical
     assert set(report.kept) == set(asked.plans[0].kept) == set(plans[0].kept) == _KEPT

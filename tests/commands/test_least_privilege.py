@@ -12,7 +12,9 @@ from psycopg.conninfo import make_conninfo
 from tests.commands.conftest import error_of, run
 from tests.commands.test_privileges import make_owner, obey
 from tests.conftest import DatabaseAt, SettingsFor, run_on
+from tests.least import as_superuser, grants_of
 
+from opssight_migrate.commands import backup
 from opssight_migrate.commands.cleanup import CleanupRequest, cleanup
 from opssight_migrate.commands.doctor import doctor
 from opssight_migrate.commands.history import history
@@ -49,25 +51,28 @@ def closed_to_all(session: Session, owner: str) -> None:
     make_owner(session, owner)
 
 
-def grants_of(report: Report) -> list[str]:
-    """Return the statements that a report tells the administrator to run."""
-    return [one.hint for one in report.diagnostics if one.hint and one.hint.startswith("GRANT")]
-
-
 def undone(grant: str) -> str:
     """Return what takes a grant away again."""
     return grant.replace("GRANT", "REVOKE", 1).replace(" TO ", " FROM ")
 
 
 def looks(settings: Settings) -> dict[str, Report]:
-    """Run each verb that only looks."""
+    """Run each verb that only looks, and a backup, which does no more in the database."""
     profile = settings.profile(None)
     fixed = VerifyRequest(categories=("schema", "integrity", "tenancy", "rbac", "audit"))
     return {
         "status": status(settings, profile, emit=unheard),
         "verify": verify(settings, profile, fixed, emit=unheard),
         "history": history(profile, run_id=None, limit=9, emit=unheard),
+        "backup create": backup.create(settings, profile, proves=False, emit=unheard),
     }
+
+
+def settings_of(conninfo: str, worker: str, settings_for: SettingsFor, tmp_path: Path) -> Settings:
+    """Return the settings of the worker, who makes backups too."""
+    shelf = str(tmp_path / "shelf")
+    keys = {"url": make_conninfo(conninfo, user=worker), "backup_dir": shelf, "backup_plain": True}
+    return settings_for("", environments={"test": keys})
 
 
 def test_a_verb_that_writes_needs_what_doctor_prints_and_all_of_it(
@@ -81,7 +86,7 @@ def test_a_verb_that_writes_needs_what_doctor_prints_and_all_of_it(
     conninfo = database_at(START)
     session = opened(conninfo)
     closed_to_all(session, owner)
-    settings = settings_for(make_conninfo(conninfo, user=worker))
+    settings = settings_of(conninfo, worker, settings_for, tmp_path)
     profile = settings.profile(None)
     grants = grants_of(doctor(settings, profile, log_dir=tmp_path, emit=unheard))
     for grant in grants:
@@ -97,21 +102,37 @@ def test_a_verb_that_writes_needs_what_doctor_prints_and_all_of_it(
     assert run(settings).exit_code == 0
     looked = looks(settings)
     assert {name: one.exit_code for name, one in looked.items()} == dict.fromkeys(looked, 0)
-    cleaned = CleanupRequest(kinds=("artifacts",))
-    assert cleanup(settings, profile, cleaned, confirm=agreed, emit=unheard).exit_code == 0
+
     back = RollbackRequest(to_revision=START)
+    shims = CleanupRequest(kinds=("shims",), release_is_gone=True)
+    session.execute(sql.SQL(undone(needed[0])))  # an archive needs a schema
+    refused = rollback(settings, profile, back, confirm=agreed, emit=unheard)
+    assert (refused.exit_code, error_of(refused)[0]) == (7, "OM303")
+    session.execute(sql.SQL(needed[0]))
+    session.execute(sql.SQL(undone(needed[1])))
+    for refused in (
+        rollback(settings, profile, back, confirm=agreed, emit=unheard),
+        cleanup(settings, profile, shims, confirm=agreed, emit=unheard),
+    ):
+        assert (refused.exit_code, error_of(refused)[0]) == (7, "OM303")
+    session.execute(sql.SQL(needed[1]))
+    assert cleanup(settings, profile, shims, confirm=agreed, emit=unheard).exit_code == 0
     assert rollback(settings, profile, back, confirm=agreed, emit=unheard).exit_code == 0
 
 
 def test_a_verb_that_looks_needs_what_its_refusal_prints_and_all_of_it(
-    roles: tuple[str, str], database_at: DatabaseAt, opened: Opened, settings_for: SettingsFor
+    roles: tuple[str, str],
+    database_at: DatabaseAt,
+    opened: Opened,
+    settings_for: SettingsFor,
+    tmp_path: Path,
 ) -> None:
     owner, worker = roles
-    conninfo = database_at(START)
+    conninfo = as_superuser(database_at(START))  # a journal that is somebody else's
     session = opened(conninfo)
     assert run(settings_for(conninfo)).exit_code == 0
     closed_to_all(session, owner)
-    settings = settings_for(make_conninfo(conninfo, user=worker))
+    settings = settings_of(conninfo, worker, settings_for, tmp_path)
 
     refused = looks(settings)
     hints = {one.diagnostics[0].hint or "" for one in refused.values()}
@@ -125,9 +146,9 @@ def test_a_verb_that_looks_needs_what_its_refusal_prints_and_all_of_it(
     assert {name: one.exit_code for name, one in looked.items()} == dict.fromkeys(looked, 0)
     for grant in grants:
         session.execute(sql.SQL(undone(grant)))
-        again = status(settings, settings.profile(None), emit=unheard)
-        assert (again.exit_code, error_of(again)[0]) == (7, "OM303")
-        assert again.diagnostics[0].hint == grant
+        for verb, again in looks(settings).items():
+            assert (again.exit_code, error_of(again)[0]) == (7, "OM303"), verb
+            assert again.diagnostics[0].hint == grant
         session.execute(sql.SQL(grant))
 
 

@@ -16,6 +16,8 @@ from opssight_migrate.postgres import catalog
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+pytestmark = pytest.mark.needs_superuser("it makes the roles that lack something")
+
 Opened = Callable[[str], Session]
 
 _TABLES = """

@@ -26,6 +26,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_superuser("it makes the roles that it compares")
 
 KEY = new_key()
 OWNED = """

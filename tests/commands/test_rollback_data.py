@@ -28,6 +28,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
 
 _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
 _REVISION = "SELECT version_num FROM alembic_version"

@@ -30,7 +30,10 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
-pytestmark = pytest.mark.usefixtures("embedded_server")
+pytestmark = [
+    pytest.mark.usefixtures("embedded_server"),
+    pytest.mark.needs_superuser("it makes a role of its own"),
+]
 
 KEY = new_key()
 _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"

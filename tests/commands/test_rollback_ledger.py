@@ -25,6 +25,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
 
 __all__ = ["settings"]
 

@@ -33,6 +33,7 @@ def at_home(server: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.needs_superuser("owners are left out of the SQL, and it owns everything")
 def test_the_sql_of_a_database_in_use_is_what_its_run_executes(
     database_at: DatabaseAt,
     opened: Callable[[str], Session],

@@ -20,7 +20,7 @@ class ReferencesExist(Check):
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Look for the parent of each child."""
-        actual = reader.read_catalogue(ctx.session)
+        actual = reader.readable(ctx.session, reader.read_catalogue(ctx.session))
         current = catalog.current_revision(ctx.session) or revisions.START
         for reference in orphans.references(current, actual):
             table = actual["tables"][reference.child]

@@ -17,6 +17,8 @@ SELECT s.relname::text, t.relname::text, a.attname::text
   JOIN pg_class AS t ON t.oid = d.refobjid
   JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
  WHERE s.relkind = 'S' AND s.relnamespace = 'public'::regnamespace
+   AND has_table_privilege(t.oid, 'SELECT')  -- others' may be closed to us
+   AND CASE s.relkind WHEN 'S' THEN has_sequence_privilege(s.oid, 'SELECT') END
  ORDER BY 1
 """
 _BEHIND = """

@@ -25,7 +25,7 @@ class TenantsDoNotMix(Check):
 
     def run(self, ctx: CheckContext) -> Iterable[Finding]:
         """Ask of each table, in one scan, to whom its rows and their parents belong."""
-        actual = reader.read_catalogue(ctx.session)
+        actual = reader.readable(ctx.session, reader.read_catalogue(ctx.session))
         current = catalog.current_revision(ctx.session) or revisions.START
         known = tuple(orphans.references(current, actual))
         tenancy = Tenancy(catalogue=actual, references=known)

@@ -40,7 +40,7 @@ AllOption = Annotated[
 FileArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[PATH]",
+        metavar="PATH",
         help="The backup to look at; by default the newest.",
         autocompletion=completion.backups,
     ),

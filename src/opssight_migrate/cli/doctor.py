@@ -33,10 +33,10 @@ def doctor(shared: Shared) -> None:
             argv_hint=stage.hint,
         )
 
-    Stage(shared, "doctor").perform(work, page=_page)
+    def page(report: Report) -> list[str]:
+        from opssight_migrate.render.report_text import looked_at_lines
 
+        return looked_at_lines(report, stage.profile.origin)
 
-def _page(report: Report) -> list[str]:
-    from opssight_migrate.render.report_text import looked_at_lines
-
-    return looked_at_lines(report)
+    stage = Stage(shared, "doctor")
+    stage.perform(work, page=page)

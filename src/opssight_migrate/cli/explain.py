@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CodeArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CODE]",
+        metavar="CODE",
         help="A code such as OM402, or a rule of check; without one all are listed.",
         autocompletion=completion.codes,
     ),

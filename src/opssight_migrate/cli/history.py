@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[RUN]", help="Tell this run in detail.", autocompletion=completion.runs
-    ),
+    typer.Argument(metavar="RUN", help="Tell this run in detail.", autocompletion=completion.runs),
 ]
 LimitOption = Annotated[
     int, typer.Option("--limit", metavar="N", min=1, help="Tell so many runs, the newest first.")

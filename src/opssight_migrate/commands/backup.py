@@ -94,8 +94,9 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
         backup = _chosen(profile, request.path)
         verification.refuse_other_environment(backup, profile.name)
         was_signed = verification.check_file(backup, profile.backups.manifest_key)
-        _passed(draft, "sha256", "The file is byte for byte what was written", is_passed=True)
-        _passed(draft, "signature", "The manifest carries our HMAC", is_passed=was_signed)
+        _passed(draft, "sha256", "The file is byte for byte what was written")
+        is_known = None if was_signed else "no backup_manifest_key is configured"
+        _passed(draft, "signature", "The manifest carries our HMAC", unless=is_known)
         identities = at_hand(profile, request.identity, backup, request.ask)
         opens = bool(identities) or not backup.manifest.is_sealed
         if opens:
@@ -114,11 +115,13 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
                     hint=_how_to_open(backup),
                 )
             )
-        _passed(draft, "seal", "The file opens from end to end", is_passed=opens)
+        is_shut = None if opens else f"no {_opener(backup)} is here"
+        _passed(draft, "seal", "The file opens from end to end", unless=is_shut)
         if request.restores:
             with wiring.connected(profile, "backup", tell) as session:
                 verification.check_restore(backup, identities, session)
-        _passed(draft, "restore", "Every table comes out as it went in", is_passed=request.restores)
+        is_unasked = None if request.restores else "--restore was not given"
+        _passed(draft, "restore", "Every table comes out as it went in", unless=is_unasked)
         *dumps, described = safety.artifacts_of(backup)
         draft.artifacts += [one.model_copy(update={"verified": True}) for one in dumps]
         draft.artifacts.append(described)
@@ -183,13 +186,15 @@ def _how_to_open(backup: Shelved) -> str:
     return "give --identity FILE, or set backup_identity_command"
 
 
-def _passed(draft: Draft, name: str, title: str, *, is_passed: bool) -> None:
+def _passed(draft: Draft, name: str, title: str, *, unless: str | None = None) -> None:
+    """Take down that something holds, or why it was not looked at."""
     draft.checks.append(
         CheckResult(
             id=name,
             title=title,
             category="backup",
-            status="passed" if is_passed else "skipped",
+            status="skipped" if unless else "passed",
             findings=0,
+            reason=unless,
         )
     )

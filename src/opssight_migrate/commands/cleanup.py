@@ -169,9 +169,10 @@ class _Cleanup:
             return [Blocker(message="this database is not OpsSight's", where="alembic_version")]
         if "shims" not in self.request.kinds:
             return []
-        return retirement.shim_blockers(
-            self.session, shims, release_is_gone=self.request.release_is_gone
-        )
+        again = f"opssight-migrate cleanup {self._options()} {self.request.argv_hint}".strip()
+        gone = self.request.release_is_gone
+        seen = retirement.shim_blockers(self.session, shims, release_is_gone=gone, again=again)
+        return [*seen, *(preflight.lacking(self.session) if shims else ())]
 
     def _things(self, shims: tuple[str, ...]) -> list[Retirement]:
         floor = self.settings.cleanup
@@ -311,7 +312,8 @@ class _Cleanup:
         self.emit(Noted(severity="warning", message=message))
 
     def _options(self) -> str:
-        options = [f"--{kind}" for kind in self.request.kinds]
+        is_all = set(self.request.kinds) == set(retirement.ALL)
+        options = ["--all"] if is_all else [f"--{kind}" for kind in self.request.kinds]
         if self.request.window_s is not None:
             options.append(f"--window {self.request.window_s:g}s")
         if self.request.release_is_gone:

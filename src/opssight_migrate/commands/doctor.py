@@ -32,9 +32,9 @@ def doctor(
     draft = Draft("doctor", profile)
     _take_down(draft, "configuration", "every value, and who wrote it", _values(settings, profile))
     _take_down(draft, "tools", "PostgreSQL's client programs", _tools())
-    _take_down(draft, "disk", "room for log files", _disk(log_dir, "log files"))
+    _take_down(draft, "disk", "room for log files", _disk("disk", log_dir, "log files"))
     shelf = safety.shelf_of(profile).directory
-    _take_down(draft, "shelf", "room for backups", _disk(shelf, "backups"))
+    _take_down(draft, "shelf", "room for backups", _disk("shelf", shelf, "backups"))
     try:
         with wiring.connected(profile, "doctor", emit) as session:
             _of_the_server(draft, session, profile, wiring.target_of(profile, None))
@@ -114,14 +114,14 @@ def _tools() -> Iterator[Finding]:
         )
 
 
-def _disk(directory: Path, what: str) -> Iterator[Finding]:
+def _disk(look_id: str, directory: Path, what: str) -> Iterator[Finding]:
     free = room.free_bytes(directory.absolute())
     message = f"{naturalsize(free)} free for {what} in {directory}"
     if free < _ENOUGH_BYTES:
         hint = "make room, or name another folder"
-        yield Finding(check_id="disk", severity=Severity.FAIL, message=message, hint=hint)
+        yield Finding(check_id=look_id, severity=Severity.FAIL, message=message, hint=hint)
     else:
-        yield _note("disk", message)
+        yield _note(look_id, message)
 
 
 def _backup(session: Session, profile: Profile) -> Iterator[Finding]:

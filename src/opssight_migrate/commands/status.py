@@ -11,6 +11,7 @@ from opssight_migrate.commands.draft import Draft
 from opssight_migrate.engine import planner
 from opssight_migrate.engine.planner import Prospect
 from opssight_migrate.model.events import Emit, Event, PlanMade
+from opssight_migrate.model.plan import Obstacle
 from opssight_migrate.model.report import LastRun, Next, Report
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import (
@@ -61,13 +62,24 @@ def status(settings: Settings, profile: Profile, *, emit: Emit, argv_hint: str =
             draft.hear(note)
         for blocker in prospect.plan.blockers:
             draft.block(blocker)
-        draft.status = "ok" if prospect.is_empty else "pending"
+        draft.status = "pending" if not prospect.is_empty or _is_blocked(prospect) else "ok"
         way = past_runs.way_back_to(session, last.revision_to) if last is not None else ""
         holds_chunks = hypertables.some_adopted(session)
         for verb, why in _following(prospect, draft.shims, last, way, holds_chunks=holds_chunks):
             command = " ".join(filter(None, ("opssight-migrate", verb, argv_hint)))
             draft.next.append(Next(command=command, why=why))
     return draft.report()
+
+
+def _is_blocked(prospect: Prospect) -> bool:
+    """Tell whether there is something that a migration would have to do, and could not.
+
+    At its target a reader who may not migrate, or a standby, is up to date all the same.
+    """
+    plan = prospect.plan
+    if revisions.is_at_least(plan.revision_from, plan.revision_to):
+        return any(blocker.kind is Obstacle.SHAPE for blocker in plan.blockers)
+    return bool(plan.blockers)
 
 
 def _following(
@@ -82,8 +94,8 @@ def _following(
     if last is not None and last.command == "rollback" and last.status not in ("ok", "superseded"):
         yield f"rollback {way_back}", "goes on from where it stopped"
         return
-    if not prospect.is_empty:
-        yield "migrate -n", "see the plan"
+    if not prospect.is_empty or _is_blocked(prospect):
+        yield "migrate -n", "see what stands in the way" if prospect.is_empty else "see the plan"
         return
     yield "verify", "prove that all is well"
     if shims:

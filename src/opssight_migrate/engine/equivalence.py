@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.opssight import revisions
 from opssight_migrate.opssight.golden import Catalogue
-from opssight_migrate.postgres import orphans, rights
+from opssight_migrate.postgres import orphans, reader, rights
 from opssight_migrate.postgres.rights import Counted
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.tenancy import Tenancy
@@ -48,6 +48,7 @@ def read(session: Session, current: str, actual: Catalogue) -> Equivalence:
     """Look at every user and every reference; call it within ``session.reading()``."""
     if not revisions.is_at_least(current, revisions.MULTI_TENANCY):
         return Equivalence()
+    actual = reader.readable(session, actual)
     known = tuple(orphans.references(current, actual))
     tenancy = Tenancy(catalogue=actual, references=known)
     across = sum(

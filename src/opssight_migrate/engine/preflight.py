@@ -60,11 +60,7 @@ def look(
     if unusable:
         return
     yield from _drift(session, current, actual)
-    tables = sorted(golden(target)["tables"])
-    for lack in privileges.lacking(session, tables):
-        yield Blocker(
-            message=lack.why, hint=f"{lack.grant};", where=lack.where, kind=Obstacle.PRIVILEGE
-        )
+    yield from lacking(session, target)
     if revisions.between(current, target):
         yield from _replication(session)
 
@@ -83,7 +79,15 @@ def look_back(
     look_at = standing.refused_on_the_way_down if going_on else standing.refused
     for difference in look_at(session, current, actual):
         yield _as_blocker(difference)
-    for lack in privileges.lacking(session, sorted(actual["tables"]), archives=True):
+    yield from lacking(session, archives=True)
+
+
+def lacking(
+    session: Session, target: str = revisions.HEAD, *, archives: bool = False
+) -> Iterable[Blocker]:
+    """Say what our role may not do to OpsSight's tables up to ``target``; others' are not ours."""
+    tables = sorted(golden(target)["tables"])
+    for lack in privileges.lacking(session, tables, archives=archives):
         yield Blocker(
             message=lack.why, hint=f"{lack.grant};", where=lack.where, kind=Obstacle.PRIVILEGE
         )

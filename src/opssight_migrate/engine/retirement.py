@@ -100,9 +100,12 @@ def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Reti
 
 
 def shim_blockers(
-    session: Session, standing: Iterable[str], *, release_is_gone: bool
+    session: Session, standing: Iterable[str], *, release_is_gone: bool, again: str
 ) -> list[Blocker]:
-    """Say why the shims have to stay: the old release was seen, or nobody can tell."""
+    """Say why the shims have to stay: the old release was seen, or nobody can tell.
+
+    ``again`` is the command that was given, to be given once more with an answer to that.
+    """
     names = frozenset(standing)
     if not names:
         return []
@@ -120,7 +123,7 @@ def shim_blockers(
             Blocker(
                 message="pg_stat_statements counts nothing here, so nobody can tell whether the"
                 " old release still writes",
-                hint=f"opssight-migrate cleanup --shims --confirm {CONFIRMATION}",
+                hint=f"{again} --confirm {CONFIRMATION}",
             )
         )
     for use in seen or ():

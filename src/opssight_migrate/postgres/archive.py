@@ -247,7 +247,7 @@ def sentence_of(session: Session, schema: str, those: Sequence[Entry]) -> str:
         rows = rows_of(session, entry)
         if rows:
             why = " whose parent is gone" if entry.kind == "orphans" else ""
-            parts.append(f"{entry.name} {rows:,} rows{why}")
+            parts.append(f"{entry.name} {rows:,} row{'s'[: rows != 1]}{why}")
     kept = ", ".join(parts) or "no rows"
     return f"{schema} of {min(entry.at for entry in those):%Y-%m-%d}: {kept}"
 

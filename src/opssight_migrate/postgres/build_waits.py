@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from opssight_migrate.model.events import Blocked, LockAwaited
-from opssight_migrate.postgres.locks import SAY_EVERY_S, Door
+from opssight_migrate.postgres.locks import FIRST_SAID_S, SAY_EVERY_S, Door
 from opssight_migrate.postgres.session import Session
 
 MODE = "CREATE INDEX CONCURRENTLY"
 
 _LOOK_EVERY_S = 0.5
-_FIRST_SAID_S = 1.0
 # Source: PostgreSQL documentation, "CREATE INDEX Progress Reporting": 0 or NULL means nobody.
 _AWAITED = """
 SELECT p.current_locker_pid::int, a.usename::text, a.application_name,
@@ -49,7 +48,7 @@ class BuildWaits:
         pid, user, application, age_s, query = awaited
         if self._door.ends_sleepers:
             self._door.end_sleepers([pid], session)
-        if now - self._waiting_since < _FIRST_SAID_S or now - self._said < SAY_EVERY_S:
+        if now - self._waiting_since < FIRST_SAID_S or now - self._said < SAY_EVERY_S:
             return
         self._said = now
         self._door.emit(

@@ -17,7 +17,7 @@ SELECT c.relname::text, ARRAY(SELECT a.attname::text FROM pg_attribute AS a
                                ORDER BY a.attnum)
   FROM pg_class AS c
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
-   AND c.relname <> 'alembic_version'
+   AND c.relname <> 'alembic_version' AND has_table_privilege(c.oid, 'SELECT')
    AND (%(tables)s::text[] IS NULL OR c.relname = ANY(%(tables)s::text[]))
    AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
    AND NOT EXISTS (SELECT FROM pg_depend AS d
@@ -95,7 +95,8 @@ def columns_by_table(
 ) -> dict[str, tuple[str, ...]]:
     """Return the columns of the tables in ``public``, or of those in ``tables`` that exist.
 
-    alembic_version, partitions and chunks are left out.
+    alembic_version, partitions and chunks are left out, and tables of others that this role may
+    not read: that it can read OpsSight's own was looked at before.
     """
     wanted = None if tables is None else list(tables)
     found = session.rows(_COLUMNS_BY_TABLE, {"tables": wanted})

@@ -159,8 +159,16 @@ def last_run(session: Session) -> LastRun | None:
     return LastRun(**dict(zip(names, row, strict=True)))
 
 
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'opssight_migrate')"
+
+
 def install(session: Session) -> None:
-    """Make the journal, unless it is there."""
+    """Make the journal, unless it is there.
+
+    A schema that is there is not asked for IF NOT EXISTS: that takes the right to make one.
+    """
+    if not session.scalar(_HAS_SCHEMA):
+        session.execute("CREATE SCHEMA opssight_migrate")
     for schema in (journal_tables.SCHEMA, audit_chain.SCHEMA, ranges.SCHEMA, baselines.SCHEMA):
         session.execute(schema)
 

@@ -1,7 +1,6 @@
 """The tables of the journal: each may be made again on every run, and then stays as it is."""
 
 SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS opssight_migrate;
 CREATE TABLE IF NOT EXISTS opssight_migrate.installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     environment text NOT NULL,

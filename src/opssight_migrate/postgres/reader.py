@@ -28,6 +28,11 @@ SELECT c.oid::int8, c.relname::text
                       AND d.deptype = 'e')
  ORDER BY c.relname COLLATE "C"
 """
+_UNREADABLE = """
+SELECT relname::text FROM pg_class
+ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+   AND NOT has_table_privilege(oid, 'SELECT')
+"""
 _COLUMNS = """
 SELECT a.attrelid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
        pg_get_expr(d.adbin, d.adrelid), a.attidentity::text, a.attgenerated::text,
@@ -100,6 +105,16 @@ SELECT s.relname::text, format_type(q.seqtypid, NULL), q.seqstart, q.seqincremen
  ORDER BY s.relname COLLATE "C"
 """
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+def readable(session: Session, catalogue: Catalogue) -> Catalogue:
+    """Return the catalogue without the tables whose rows our role may not read: they are others'.
+
+    That it can read OpsSight's own is looked at as soon as it is connected.
+    """
+    hidden = {name for (name,) in session.rows(_UNREADABLE)}
+    tables = {name: table for name, table in catalogue["tables"].items() if name not in hidden}
+    return {**catalogue, "tables": tables}
 
 
 def read_catalogue(session: Session) -> Catalogue:

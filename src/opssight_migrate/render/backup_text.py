@@ -6,6 +6,7 @@ from humanize import naturalsize
 
 from opssight_migrate.model.report import Report
 from opssight_migrate.render.phrases import labelled
+from opssight_migrate.render.report_text import check_line
 from opssight_migrate.render.visible import visible
 
 _WORDS = {True: "proven", False: "bad", None: "not proven"}
@@ -24,7 +25,7 @@ def backup_lines(report: Report) -> list[str]:
     ]
     if is_list and not backups:
         lines.append("there are no backups; make one: opssight-migrate backup create")
-    lines += [f"  {check.status:<8}{check.title}" for check in report.checks]
+    lines += [check_line(check) for check in report.checks]
     for one in report.diagnostics:
         where = f" ({one.location})" if one.location else ""
         lines.append(labelled(one.severity, one.message + where, one.code, one.hint))

@@ -124,8 +124,10 @@ def _beat_s(number: int) -> float:
 
 
 def _heartbeat(work: Work, now: float) -> str:
-    details = work.details(now)
-    line = f"{work.title}: still at work after {duration(now - work.began)}"
+    details, age_s = work.details(now), now - work.began
+    if age_s < 1:  # the whole was silent for long enough, and this has only begun
+        return work.title
+    line = f"{work.title}: still at work after {duration(age_s)}"
     return f"{line}, {details}" if details else line
 
 

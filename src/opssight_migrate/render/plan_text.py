@@ -109,7 +109,7 @@ def _way(plan: Plan) -> str:
     start = plan.revision_from or "an empty database"
     way = f"revision {start} -> {plan.revision_to}"
     if plan.blockers:
-        return visible(f"{way}, blocked")
+        return visible(f"{way if start != plan.revision_to else f'revision {start}'}, blocked")
     if not plan.steps:
         return visible(f"revision {start}, nothing to do")
     if all(step.kind == "retire" for step in plan.steps):

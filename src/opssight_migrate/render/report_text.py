@@ -39,7 +39,7 @@ def summary_lines(
         lines += _steps(report)
     if not plan_shown:
         lines += [visible(sentence) for sentence in report.announcements]
-    lines += [_check(check) for check in report.checks]
+    lines += [check_line(check) for check in report.checks]
     lines += performance_lines(report)
     lines += _diagnostics(report, heard)
     lines += _mending(report)
@@ -86,11 +86,11 @@ def finding_lines(finding: Diagnostic) -> list[str]:
     return lines
 
 
-def looked_at_lines(report: Report) -> list[str]:
+def looked_at_lines(report: Report, origin: str) -> list[str]:
     """Return each thing that was looked at, with what was found about it below."""
-    lines = _where(report, "") if report.environment and report.environment.database else []
+    lines = _where(report, origin) if report.environment and report.environment.database else []
     for check in report.checks:
-        lines.append(_check(check))
+        lines.append(check_line(check))
         for found in report.diagnostics:
             if found.code == check.id:
                 label = "" if found.severity == "note" else f"{found.severity}: "
@@ -156,7 +156,8 @@ def _rows(step: ReportStep) -> str:
     return f"{rows.done:,} of {about}{max(rows.done, rows.total):,}"
 
 
-def _check(check: CheckResult) -> str:
+def check_line(check: CheckResult) -> str:
+    """Return what was looked at, how it came out, and why it was not."""
     found = f", {counted(check.findings, 'finding')}" if check.findings else ""
     why = f": {check.reason}" if check.reason else ""
     return visible(f"  {_CHECK[check.status]:7}  {check.id}  {check.title}{found}{why}")
@@ -207,5 +208,11 @@ def _status(report: Report) -> str:
         word = "everything is as it should be"
     if report.status == "ok" and report.command == "status":
         word = "up to date"
+    if report.status == "pending" and report.command == "status" and not report.steps:
+        word = "a migration would be refused" if _is_warned(report) else word
     took = f" in {duration(report.duration_ms / 1000)}" if report.status == "ok" else ""
     return f"{report.command}: {word}{took}"
+
+
+def _is_warned(report: Report) -> bool:
+    return any(found.severity == "warning" for found in report.diagnostics)
