@@ -75,7 +75,8 @@ def status_of(request: Request, env: Mapping[str, str]) -> int:
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise NoAnswerError(f"no answer within {TIMEOUT_S:.0f} s") from None
-        raise NoAnswerError(str(error.reason)) from None
+        why = error.reason.strerror if isinstance(error.reason, OSError) else None
+        raise NoAnswerError(f"cannot connect: {why or error.reason}") from None
     except http.client.HTTPException as error:
         raise NoAnswerError(f"that is no HTTP: {type(error).__name__}") from None
     except OSError as error:

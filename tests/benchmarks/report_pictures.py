@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/report_pictures.py FOLDER`` migrates the sample, plants faults whose names
 are hostile, lets ``verify`` write its report, and puts the pictures into FOLDER, to be looked at.
-Ends with 1 where Chromium ran or loaded anything, or where a picture is wider than its window.
+Ends with 1 where a text became a script, and where there is no Chromium.
 """
 
 from __future__ import annotations

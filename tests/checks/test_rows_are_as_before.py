@@ -75,6 +75,18 @@ def test_rows_that_are_gone_are_a_note_where_the_server_has_counted_anew(migrate
     assert any("how many were deleted is not known" in note for note in notes)
 
 
+def test_a_column_of_somebody_s_that_is_gone_keeps_a_table_from_being_compared_and_is_told(
+    migrated: Session,
+) -> None:
+    migrated.execute(
+        "UPDATE opssight_migrate.snapshots SET columns = columns || 'dba_region'::text"
+    )
+
+    assert failures(RowsAreAsBefore(), migrated) == []
+    notes = [f.message for f in outcome(RowsAreAsBefore(), migrated).findings]
+    assert "users is not compared: its column dba_region is gone since the last run" in notes
+
+
 def test_without_a_snapshot_there_is_nothing_to_compare(
     database_at: DatabaseAt, opened: Callable[[str], Session]
 ) -> None:

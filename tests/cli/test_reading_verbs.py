@@ -152,6 +152,7 @@ def test_verify_lists_the_checks_of_the_categories_that_are_named() -> None:
             '--test-type: no category is called "tenanci"; did you mean "tenancy"?',
         ),
         (("-t", "audit", "--only", "catalogue-is-golden"), "is in none of these categories"),
+        (("--identity", "key.txt"), "--identity opens the backup of --restore, which is not asked"),
     ],
 )
 def test_verify_refuses_what_would_check_nothing(args: tuple[str, ...], said: str) -> None:
@@ -161,16 +162,25 @@ def test_verify_refuses_what_would_check_nothing(args: tuple[str, ...], said: st
     assert said in done.stderr
 
 
-def test_quiet_findings_are_told_as_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_findings_are_told_each_with_its_help_and_notes_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def verify(*_: Any, **__: Any) -> Report:
-        found = Diagnostic(code="no-orphans", severity="error", message="orphans")
-        return report("verify", "findings", exit_code=1, diagnostics=(found,))
+        found = (
+            Diagnostic(code="no-orphans", severity="error", message="orphans", hint="A;\nB;"),
+            Diagnostic(code="all-fast", severity="warning", message="slow", hint="ANALYZE"),
+            Diagnostic(code="all-fast", severity="note", message="by the way"),
+        )
+        return report("verify", "findings", exit_code=1, diagnostics=found)
 
     monkeypatch.setattr("opssight_migrate.commands.verify.verify", verify)
     done = run("verify", "-e", "staging", "-q")
     assert done.exit_code == ExitCode.FINDINGS
     assert done.stdout == ""
-    assert done.stderr == "error[no-orphans]: orphans\n"
+    assert done.stderr == (
+        "error[no-orphans]: orphans\n  help: A;\n        B;\n"
+        "warning[all-fast]: slow\n  help: ANALYZE\n"
+    )
 
 
 def test_a_configuration_error_is_a_document_too(place: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
+from opssight_migrate.opssight.golden import golden
 from opssight_migrate.postgres import catalog, digest, ranges
 from opssight_migrate.postgres.ranges import Before, Range
 from opssight_migrate.postgres.session import Session
@@ -38,9 +39,9 @@ class RowsAreAsBefore(Check):
         """Digest again what was digested."""
         for before in ranges.newest(ctx.session):
             columns = digest.columns_by_table(ctx.session, [before.table]).get(before.table, ())
-            if not set(before.columns) <= set(columns):
-                continue  # its catalogue differs, which is the finding
-            if before.ranges:
+            if lost := [name for name in before.columns if name not in columns]:
+                yield self._lost(ctx.session, before, lost if columns else [])
+            elif before.ranges:
                 yield from self._by_range(ctx.session, before)
             elif catalog.rows_exact(ctx.session, before.table) < before.rows:
                 yield from self._gone(ctx.session, before, before.rows, ())
@@ -75,6 +76,21 @@ class RowsAreAsBefore(Check):
             message = f"{before.table}: {written} of {len(before.ranges)} key ranges were written"
             message += " by OpsSight since the last run, and are not compared"
             yield Finding(check_id=self.id, severity=Severity.NOTE, message=message)
+
+    def _lost(self, session: Session, before: Before, columns: list[str]) -> Finding:
+        """Say what cannot be compared, for want of ``columns`` or (empty) of the whole table."""
+        wanted = golden(catalog.current_revision(session) or revisions.START)["tables"]
+        known = {one["name"] for one in wanted.get(before.table, {"columns": []})["columns"]}
+        is_ours = not known.isdisjoint(columns or known)
+        what = f"its column {', '.join(columns)}" if columns else "the table"
+        return Finding(
+            check_id=self.id,
+            severity=Severity.FAIL if is_ours else Severity.NOTE,
+            message=f"{before.table} is not compared: {what} is gone since the last run",
+            where=before.table,
+            rows=before.rows,
+            hint="restore it from a backup: opssight-migrate backup list" if is_ours else None,
+        )
 
     def _altered(self, session: Session, before: Before, altered: list[Range]) -> Finding:
         judged = ranges.has_marks(session, before.table)

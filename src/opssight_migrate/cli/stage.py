@@ -35,7 +35,7 @@ from opssight_migrate.render.metrics import write_metrics
 from opssight_migrate.render.phrases import error_lines
 from opssight_migrate.render.plain import OnlyWarnings, PlainProgress
 from opssight_migrate.render.plan_text import plan_lines
-from opssight_migrate.render.report_text import summary_lines
+from opssight_migrate.render.report_text import finding_lines, summary_lines
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.settings.places import default_log_dir
 
@@ -249,8 +249,12 @@ class Stage:
         return report.model_copy(update={"diagnostics": (*report.diagnostics, *said)})
 
     def _show(self, report: Report, page: Callable[[Report], list[str]] | None) -> None:
-        if report.status != "findings" or self.shared.quiet:
-            tell(self._errors(report), color=wants_color(self.shared.color, sys.stderr))
+        color = wants_color(self.shared.color, sys.stderr)
+        if report.status != "findings":
+            tell(self._errors(report), color=color)
+        elif self.shared.quiet:
+            bad = (one for one in report.diagnostics if one.severity != "note")
+            tell([line for one in bad for line in finding_lines(one)], color=color)
         if self.shared.output == "json":
             self._result.write([report.to_json()])
         elif self.shared.output == "jsonl":

@@ -29,7 +29,15 @@ from opssight_migrate.model.report import (
     ReportStep,
     Rows,
 )
-from opssight_migrate.postgres import catalog, connect, journal, reader, standing, step_times
+from opssight_migrate.postgres import (
+    catalog,
+    connect,
+    journal,
+    read_waits,
+    reader,
+    standing,
+    step_times,
+)
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.postgres.step_times import StepTime
 from opssight_migrate.settings import Profile, Settings
@@ -78,16 +86,22 @@ def verify(
         rehearsal = _rehearsal(settings, profile, request, checks)
         with wiring.connected(profile, "verify", tell) as session:
             draft.database = connect.facts(session)
-            with session.reading():
-                draft.revision_to = catalog.current_revision(session)
-                draft.shims = standing.shims_standing(reader.read_catalogue(session))
-                draft.last_run = _last_run(session)
+            budget_s = profile.lock_budget.total_seconds()
+
+            def look() -> None:
+                with session.reading():
+                    draft.revision_to = catalog.current_revision(session)
+                    draft.shims = standing.shims_standing(reader.read_catalogue(session))
+                    draft.last_run = _last_run(session)
+
+            # From PostgreSQL 17 on, reading a default waits for its table.
+            read_waits.unhindered(session, look, name="verify", budget_s=budget_s, emit=tell)
             ctx = CheckContext(
                 session=session,
                 time_series=profile.time_series,
                 default_role=profile.rbac.default_role,
                 probing=request.probe,
-                lock_budget_s=profile.lock_budget.total_seconds(),
+                lock_budget_s=budget_s,
                 rehearsal=rehearsal,
                 requests=web.requests_of(settings.verify.http, profile.platform_url),
                 emit=tell,
@@ -108,6 +122,11 @@ def _rehearsal(
     Raises: UsageError, BackupError and what opening the backup raises.
     """
     if not request.restores:
+        if request.identity is not None:
+            raise UsageError(
+                "--identity opens the backup of --restore, which is not asked for",
+                hint="opssight-migrate verify -t rollback --restore --identity FILE",
+            )
         if not settings.verify.rehearse:
             return None
         return WayBack(settings=settings, profile=profile)

@@ -112,8 +112,13 @@ def left_over(target: str, actual: Catalogue) -> list[Difference]:
 
 
 def additional(current: str | None, actual: Catalogue) -> tuple[str, ...]:
-    """Name tables, columns, indexes and the like that no revision of the chain makes."""
-    return tuple(f"{one.thing} {one.where}" for one in additions(current, actual))
+    """Name tables, columns, indexes, labels and the like that no revision of the chain makes."""
+    return tuple(
+        f"{one.part} {one.found} of {one.thing} {one.where}"
+        if one.part
+        else f"{one.thing} {one.where}"
+        for one in additions(current, actual)
+    )
 
 
 def additions(current: str | None, actual: Catalogue) -> list[Difference]:

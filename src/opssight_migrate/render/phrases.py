@@ -192,7 +192,10 @@ def error_lines(report: Report) -> list[str]:
         state = next((error.state for error in errors if error.state), Touched.UNKNOWN.sentence)
         lines.append(f"state: {visible(state)}")
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
-    return [*lines, *(f"help:  {visible(hint)}" for hint in hints)]
+    for hint in hints:
+        first, *rest = visible_lines(hint)
+        lines += [f"help:  {first}", *(f"       {line}" for line in rest)]
+    return lines
 
 
 def _error(error: Diagnostic) -> list[str]:
