@@ -199,6 +199,17 @@ def test_a_row_that_changed_though_nobody_else_wrote_is_told_as_different(
     assert unequal == ["users"]
 
 
+def test_after_a_run_that_was_broken_off_others_are_not_blamed_alone(
+    crowded: str, taken: tuple[Session, tuple[Snapshot, ...]]
+) -> None:
+    session, before = taken
+    asked(crowded, RENAMED)
+
+    told = proof.compare(session, before, unheard, resumed=True).proof.sentence
+
+    assert "written by others meanwhile, or by the run that was broken off, so not" in told
+
+
 def test_a_change_that_is_our_own_is_not_put_down_to_others(
     taken: tuple[Session, tuple[Snapshot, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

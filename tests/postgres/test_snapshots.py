@@ -11,6 +11,7 @@ from functools import partial
 import psycopg
 import pytest
 
+from opssight_migrate.model.errors import StatementError
 from opssight_migrate.postgres import connect, journal, marker, snapshots
 from opssight_migrate.postgres.journal import Journal, RunFacts
 from opssight_migrate.postgres.session import Session
@@ -73,7 +74,9 @@ def test_a_snapshot_is_kept_whole_or_not_at_all(kept: Session) -> None:
     assert snapshots.first_of(kept, book.lineage) == ()
 
 
-def test_what_we_write_is_counted_once_and_what_was_rolled_back_is_not(kept: Session) -> None:
+def test_what_we_write_is_counted_once_and_what_was_rolled_back_as_the_server_does(
+    kept: Session,
+) -> None:
     book = Journal.begin(kept, FACTS)
     snapshots.keep(kept, book.run_id, [USERS, TEAMS])
     kept.execute("CREATE TABLE users (id int)")
@@ -86,11 +89,19 @@ def test_what_we_write_is_counted_once_and_what_was_rolled_back_is_not(kept: Ses
     with suppress(ZeroDivisionError), kept.writing():
         kept.execute("DELETE FROM users")
         raise ZeroDivisionError
+    with suppress(StatementError), kept.writing():
+        kept.execute("UPDATE users SET id = id")
+        kept.execute("UPDATE users SET id = id / 0")
     for _ in range(3):  # quicker than the backend reports what it wrote
         with kept.writing():
             kept.execute("UPDATE users SET id = id")
 
-    assert snapshots.writes_by_us(kept, book.run_id) == {"users": 4 + 3 * 2, "teams": 0}
+    ours = snapshots.writes_by_us(kept, book.run_id)
+    assert ours == {"users": 4 + 2 + 2 + 3 * 2, "teams": 0}
+    assert kept.scalar("SELECT count(*) FROM users") == 2
+    until = time.monotonic() + 30
+    while snapshots.writes_by_table(kept).get("users") != ours["users"]:
+        assert time.monotonic() < until
 
 
 def test_what_others_write_is_counted_and_what_they_read_is_not(

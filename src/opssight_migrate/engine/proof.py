@@ -78,11 +78,14 @@ def _unwritten(session: Session) -> dict[str, list[str]]:
     }
 
 
-def compare(session: Session, before: Sequence[Snapshot], emit: Emit) -> Verdict:
+def compare(
+    session: Session, before: Sequence[Snapshot], emit: Emit, *, resumed: bool = False
+) -> Verdict:
     """Digest the same columns again and say, table by table, what is equal.
 
     A table that differs and was written by somebody else meanwhile is said to be not comparable;
-    one that differs and was not is lost or altered rows.
+    one that differs and was not is lost or altered rows. ``resumed``: the snapshot is that of a run
+    which was broken off, and what its last transaction wrote cannot be told from what others did.
     """
     emit(ProofStarted(tables=len(before)))
     differing: list[Snapshot] = []
@@ -100,7 +103,7 @@ def compare(session: Session, before: Sequence[Snapshot], emit: Emit) -> Verdict
         rows=sum(one.rows for one in before),
         identical=not differing,
         differing=tuple(one.table for one in differing),
-        sentence=_sentence(before, written, lost),
+        sentence=_sentence(before, written, lost, resumed=resumed),
     )
     return Verdict(proof=proof, lost=lost)
 
@@ -126,14 +129,17 @@ def _is_by_others(before: Snapshot, writes: int, ours: int) -> bool:
     return writes < before.writes or writes - before.writes > ours
 
 
-def _sentence(before: Sequence[Snapshot], written: Sequence[str], lost: Sequence[str]) -> str:
+def _sentence(
+    before: Sequence[Snapshot], written: Sequence[str], lost: Sequence[str], *, resumed: bool
+) -> str:
     rows = sum(one.rows for one in before)
     same = len(before) - len(written) - len(lost)
     if not written and not lost:
         return f"{len(before)} tables, {rows:,} rows: old columns identical"
     text = f"{same} of {len(before)} tables: old columns identical"
     if written:
-        text += f"; written by others meanwhile, so not comparable: {', '.join(written)}"
+        who = "others meanwhile" + (", or by the run that was broken off" if resumed else "")
+        text += f"; written by {who}, so not comparable: {', '.join(written)}"
     if lost:
         text += f"; DIFFERENT though nobody else wrote: {', '.join(lost)}"
     return text

@@ -221,7 +221,8 @@ class Runner:
                 where=drifted[0].where,
                 hint=drifted[0].mending or "opssight-migrate verify",
             )
-        verdict = proof.compare(self.ctx.session, before, self.ctx.emit)
+        resumed = any(one.run_id != self.journal.run_id for one in before)
+        verdict = proof.compare(self.ctx.session, before, self.ctx.emit, resumed=resumed)
         if verdict.lost:
             raise RowsDifferError(
                 f"rows differ from before: {verdict.proof.sentence}",

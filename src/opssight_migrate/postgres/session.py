@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -130,14 +130,26 @@ class Session:
 
         With ``one_snapshot`` all its statements see the same moment, and a row that somebody else
         changed since is refused to them (DeadlockError, 40001). ``accounting``, where it is set,
-        is held around the work of each, within it.
+        is held around the work of each, and commits what it writes even if the work is undone.
         """
         is_outermost = self.connection.info.transaction_status == TransactionStatus.IDLE
+        undone: Exception | None = None
         with translated(), self.connection.transaction():
             if one_snapshot:
                 self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            with self.accounting() if self.accounting and is_outermost else nullcontext():
+            if self.accounting is None or not is_outermost:
                 yield
+                return
+            with self.accounting():
+                try:
+                    with self.connection.transaction():
+                        yield
+                except Exception as error:
+                    if self.connection.info.transaction_status != TransactionStatus.INTRANS:
+                        raise  # the connection is gone, and nothing can be said of what it wrote
+                    undone = error
+        if undone is not None:
+            raise undone
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -22,8 +22,8 @@ SELECT run_id, table_name, columns, rows, digest, writes
                   ORDER BY array_position(%(lineage)s, s.run_id) LIMIT 1)
  ORDER BY table_name
 """
-# The server counts everybody's rows together, so ours are counted as they are written. What a
-# transaction wrote that was rolled back counts too, and cannot be told from what others did.
+# The server counts everybody's rows together, so ours are counted as they are written, and what is
+# rolled back as well, since it counts that too.
 # The view of one transaction still has what those before it wrote, until the backend reports that.
 # Only the tables of the snapshot are asked for, since this is asked twice for each batch.
 _UNREPORTED = """
@@ -99,7 +99,10 @@ def first_of(session: Session, lineage: Sequence[str]) -> tuple[Snapshot, ...]:
 
 @contextmanager
 def counting_ours(session: Session, run_id: str) -> Iterator[None]:
-    """Add what the block writes to what we wrote since the snapshot, in its own transaction."""
+    """Add what the block writes to what we wrote since the snapshot, in the same transaction.
+
+    The block rolls back to a savepoint at the most: what it wrote and took back is counted too.
+    """
     before: dict[str, int] = dict(session.rows(_UNREPORTED, (run_id,)))
     yield
     for table, written in session.rows(_UNREPORTED, (run_id,)):
