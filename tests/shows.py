@@ -50,6 +50,8 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
     "contract": (
         (*_TOGETHER, "tests/cli", "tests/static", "tests/commands/test_least_privilege.py"),
         (*_PYTEST, "tests/benchmarks/test_help_time.py"),
+        ("tests/screens.py", "--columns", "80"),
+        ("tests/screens.py", "--columns", "160"),
     ),
 }
 
