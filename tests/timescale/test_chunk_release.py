@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,9 +25,10 @@ from opssight_migrate.postgres import (
     standing,
 )
 from opssight_migrate.postgres.drift import differences
+from opssight_migrate.postgres.locks import Door, Wanted
 from opssight_migrate.postgres.session import Session
-from opssight_migrate.postgres.timescale import Offer
-from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries
+from opssight_migrate.postgres.timescale import Offer, offered
+from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries, series_of
 
 _WIDEST = """
 SELECT max(range_end - range_start) FROM timescaledb_information.chunks
@@ -84,6 +86,31 @@ def test_the_chunk_is_compressed_split_and_its_policies_run(
     assert look(ctx) == Look()
 
 
+def test_a_reader_who_is_in_the_way_at_the_end_costs_one_more_try_and_no_row(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 400)
+    convert(context_for(**ATTACH))
+    before = rows.digests(timescale)
+    ctx = context_for()
+
+    class Retried(Door):
+        """A door whose first try does all the work, and then meets somebody's lock."""
+
+        def through(self, wanted: tuple[Wanted, ...], work: Callable[[], None]) -> None:
+            with self.session.trying():
+                work()
+            super().through(wanted, work)
+
+    offer, series = offered(timescale), series_of(ctx.profile.time_series)[0]
+    after = ctx.profile.time_series.compress_after.metrics
+    one = chunk_release.Release(series=series, offer=offer, compress_after=after)
+    chunk_release.carry_out(timescale, Retried(timescale), one, lambda: None)
+
+    assert all(compressed(timescale))
+    assert rows.digests(timescale) == before
+
+
 @pytest.mark.parametrize("piece", ["SPLIT", "RENAME"])
 def test_a_run_that_dies_on_the_way_is_gone_on_with_and_leads_back_all_the_same(
     timescale: Session, context_for: ContextFor, piece: str
@@ -138,6 +165,7 @@ def test_afterwards_a_rollback_copies_every_row_back_and_says_so_first(
     assert rows.digests(timescale) == before
     assert before["metrics"][0] == 402
     assert differences(golden("80bd6a3c3fa1"), reader.read_catalogue(timescale)) == []
+    assert timescale.scalar("SELECT to_regnamespace('opssight_series')") is None
     convert(ctx)
     assert rows.digests(timescale) == before
 

@@ -57,4 +57,5 @@ class SeriesPoliciesAreAsConfigured(Check):
             severity=Severity.NOTE,
             message=message,
             where=table,
+            hint="opssight-migrate cleanup --chunks" if is_held else None,
         )

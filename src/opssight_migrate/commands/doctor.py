@@ -159,8 +159,12 @@ def _timescaledb(session: Session) -> Iterator[Finding]:
     offer = timescale.offered(session)
     if offer.reason:
         yield _note("timescaledb", f"{offer.reason}; plain tables will do", offer.hint)
+    elif offer.installed is None:
+        yield _note("timescaledb", "TimescaleDB can be created")
     else:
-        yield _note("timescaledb", f"TimescaleDB {offer.installed or 'can be created'}")
+        adopts = offer.attaches or offer.adopts
+        rows = "becomes a chunk as it is" if adopts else "is moved within migrate --window"
+        yield _note("timescaledb", f"{offer.named}: a table with rows {rows}")
 
 
 def _replication(session: Session, target: str) -> Iterator[Finding]:

@@ -80,8 +80,8 @@ def _adopted(offer: Offer, rows: int, grants: Grants, *, is_bound: bool) -> Choi
     scan_s = rows / rates.SCANNED_ROWS_PER_S
     way = Way.ATTACH if offer.attaches else Way.ADOPT
     scan = f"TimescaleDB scans it for about {scan_s * 1000:,.0f} ms"
-    wanted = grants.cut_over == "write-available"
-    if not is_bound and (wanted or (grants.cut_over == "auto" and scan_s > _NOTICED_S)):
+    noticed_s = {"auto": min(_NOTICED_S, grants.stall_s), "write-available": 0.0}
+    if not is_bound and scan_s > noticed_s.get(grants.cut_over, scan_s):
         return Choice(
             way=way,
             why=f"it becomes a chunk as it is; {scan}, for which nobody waits: reads see only rows"
