@@ -177,6 +177,7 @@ def test_the_verbs_on_a_database_from_the_start_to_the_end(
     assert ended(place, "verify", "-t", "performance") == ("ok", 0)
     assert ended(place, "history") == ("ok", 0)
     assert ended(place, "cleanup", "--artifacts", "--yes") == ("nothing_to_do", 0)
+    assert ended(place, "cleanup", "--chunks", "--window", "1m") == ("nothing_to_do", 0)
     with psycopg.connect(as_superuser(url), autocommit=True) as connection:
         connection.execute("DELETE FROM user_roles WHERE id = (SELECT min(id) FROM user_roles)")
     assert ended(place, "verify") == ("findings", 1)

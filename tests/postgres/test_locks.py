@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import NewDatabase
 
 from opssight_migrate.model.errors import InterruptedRunError, LockBudgetError, Touched
-from opssight_migrate.model.events import Blocked, Event, LockAwaited
+from opssight_migrate.model.events import Blocked, Event, LockAwaited, LockTaken
 from opssight_migrate.postgres import locks
 from opssight_migrate.postgres.locks import Door, Mode, Wanted, describe
 from opssight_migrate.postgres.session import Session
@@ -61,6 +61,27 @@ def test_work_is_done_under_its_locks_in_one_transaction(ours: Session) -> None:
     Door(ours).through((Wanted("shelf"), Wanted("book", Mode.SHARE)), work)
 
     assert sorted(held) == [("book", "ShareLock"), ("shelf", "AccessExclusiveLock")]
+
+
+def test_writers_of_a_table_in_another_schema_are_waited_for_and_its_readers_are_not(
+    ours: Session, conninfo: str
+) -> None:
+    ours.execute("CREATE SCHEMA aside; ALTER TABLE shelf SET SCHEMA aside")
+    events: list[Event] = []
+    door = Door(ours, budget_s=0.2, emit=events.append)
+    wanted = (Wanted("shelf", Mode.EXCLUSIVE, schema="aside"),)
+    with psycopg.connect(conninfo) as other:
+        other.execute("SELECT count(*) FROM aside.shelf")
+        door.through(wanted, lambda: None)
+        other.execute("INSERT INTO aside.shelf VALUES (1)")
+
+        with pytest.raises(LockBudgetError, match=r"no EXCLUSIVE lock on aside\.shelf") as caught:
+            door.through(wanted, lambda: None)
+
+    assert caught.value.where == "aside.shelf"
+    assert [(one.relation, one.mode) for one in events if isinstance(one, LockTaken)] == [
+        ("aside.shelf", "EXCLUSIVE")
+    ]
 
 
 def test_we_wait_outside_the_queue_until_the_way_is_free(
