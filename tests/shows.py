@@ -44,7 +44,8 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("tests/benchmarks/report_pictures.py", "/tmp/opssight-pictures"),
     ),
     "time-series": (
-        (*_TOGETHER, "tests/timescale"),
+        # With OPSSIGHT_TEST_TIMESCALE_URL they measure too, and print the figures.
+        (*_PYTEST, "-s", "tests/timescale"),
         (*_TOGETHER, "tests/steps/test_set_up_time_series.py", "tests/postgres/test_timescale.py"),
     ),
     "contract": (

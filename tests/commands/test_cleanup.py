@@ -104,6 +104,9 @@ def test_without_the_shims_the_catalogue_is_the_published_one_byte_for_byte(
     assert catalogue_text(session) == golden_text(TARGET)
     assert report.shims == ()
     assert {step.kind for step in report.steps} == {"retire"}
+    assert {lock.mode for step in report.steps for lock in step.locks} == {"ACCESS EXCLUSIVE"}
+    kept = "SELECT count(DISTINCT step_id) FROM opssight_migrate.lock_receipts WHERE run_id = %s"
+    assert session.scalar(kept, (report.run_id,)) == 18
     audited = session.scalar(
         "SELECT count(*) FROM audit_logs WHERE operation = 'DELETE' AND description LIKE 'retired%'"
     )

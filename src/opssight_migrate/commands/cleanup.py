@@ -21,6 +21,7 @@ from opssight_migrate.model.errors import MigrateError, StepFailedError, UsageEr
 from opssight_migrate.model.events import (
     Emit,
     Event,
+    LockTaken,
     Noted,
     PlanMade,
     RunFinished,
@@ -107,6 +108,7 @@ class _Cleanup:
         self.observer = Observer(lambda: opened("opssight-migrate/observer"))
         self.session = session
         self.draft = draft
+        self.receipts: list[LockTaken] = []
         self.emit = emit
         self.stop = StopSignal(session, emit)
         self.monitor = Monitor(lambda: opened("opssight-migrate/monitor"), self._warn)
@@ -228,7 +230,7 @@ class _Cleanup:
         )
 
     def _context(self) -> StepContext:
-        ctx = wiring.looking(self.session, self.profile, self.emit, window_s=self.request.window_s)
+        ctx = wiring.looking(self.session, self.profile, self._hear, window_s=self.request.window_s)
         return replace(ctx, drive=undertaking.driven(ctx, self.stop, self.observer))
 
     def _carry_out(self, things: tuple[Retirement, ...], plan: Plan, *, is_copy: bool) -> None:
@@ -273,6 +275,9 @@ class _Cleanup:
             book.guard()
             if thing.atomic:
                 thing.work()
+            for taken in self.receipts:
+                book.receive(taken)
+            self.receipts.clear()
             book.step_ended(thing.id, "done", thing.rows)
             book.audit(
                 Audit(operation=thing.operation, severity="MEDIUM", table=thing.table[:100]),
@@ -304,6 +309,12 @@ class _Cleanup:
                 f"the catalogue is not that of {plan.revision_to}: {wrong[0]}",
                 hint="opssight-migrate verify",
             )
+
+    def _hear(self, event: Event) -> None:
+        """Keep lock receipts until the thing's end writes them, and pass everything on."""
+        if isinstance(event, LockTaken):
+            self.receipts.append(event)
+        self.emit(event)
 
     def _pace(self) -> None:
         self.governor.pace()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
 from humanize import precisedelta
 
-from opssight_migrate.engine.retirement import Retirement, is_unfinished
+from opssight_migrate.engine.retirement import Retirement, is_unfinished, named
 from opssight_migrate.model.plan import Blocker, PromisedLock
 from opssight_migrate.opssight import rates
 from opssight_migrate.postgres import (
@@ -153,8 +153,7 @@ def _thing(
     place = f"{ASIDE}.{table}"
     step_id = f"adopted chunk {place}"
     at_most_ms = round((_PROMISED_S + course.held_s) * 1000)
-    keys = references.of_table(ctx.session, table) if course.pieces > 1 else ()
-    others = sorted({key.table for key in keys})
+    others = references.tables_of(ctx.session, table) if course.pieces > 1 else ()
     return Retirement(
         id=step_id,
         title=course.sentence(release.series.chunk_interval),
@@ -163,7 +162,7 @@ def _thing(
         operation="UPDATE",
         notes=course.notes(table),
         reference_s=course.reference_s,
-        work=partial(_carry_out, _named(ctx, step_id), release, pace),
+        work=partial(_carry_out, named(ctx, step_id), release, pace),
         atomic=False,
         locks=(
             PromisedLock(relation=place, at_most_ms=at_most_ms),
@@ -175,16 +174,11 @@ def _thing(
     )
 
 
-def _named(ctx: StepContext, step_id: str) -> StepContext:
-    drive = replace(ctx.drive, step_id=step_id)
-    if ctx.window_s is not None:
-        drive = replace(drive, stall_budget_s=ctx.window_s)
-    return replace(ctx, drive=drive)
-
-
 def _carry_out(ctx: StepContext, release: Release, pace: Callable[[], None]) -> None:
     """Let the chunk go, piece by piece, and then the policies run that waited for it."""
-    chunk_release.carry_out(ctx.session, ctx.door, release, pace)
+    door = ctx.door
+    door.stall_budget_s = release.window_s or door.stall_budget_s
+    chunk_release.carry_out(ctx.session, door, release, pace)
     table = release.series.table
     wanted = policies_for(ctx, release.offer, table)
     series_policies.settle(ctx.session, ctx.door, release.offer, table, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -74,6 +74,11 @@ class Limits:
         )
 
 
+def named(ctx: StepContext, step_id: str) -> StepContext:
+    """Return a context whose events and lock receipts are those of one thing."""
+    return replace(ctx, drive=replace(ctx.drive, step_id=step_id))
+
+
 def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Retirement]:
     """Contract: take the shims away on which the old release stands."""
     names = frozenset(standing)
@@ -83,7 +88,9 @@ def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Reti
                 id=default.name,
                 title=f"shim of {default.table}",
                 table=default.table,
-                work=partial(ctx.ddl.no_default, default.table, default.column),
+                work=partial(
+                    named(ctx, default.name).ddl.no_default, default.table, default.column
+                ),
                 atomic=False,
                 locks=(PromisedLock(relation=default.table),),
             )
@@ -93,7 +100,7 @@ def shim_retirements(ctx: StepContext, standing: Iterable[str]) -> Iterator[Reti
                 id=unique.name,
                 title=f"shim of {unique.table}",
                 table=unique.table,
-                work=partial(ctx.ddl.drop_index, unique.table, unique.index),
+                work=partial(named(ctx, unique.name).ddl.drop_index, unique.table, unique.index),
                 atomic=False,
                 locks=(PromisedLock(relation=unique.table),),
             )
@@ -174,7 +181,7 @@ def artifact_retirements(ctx: StepContext, limits: Limits) -> Iterator[Retiremen
                 id=f"index {name}",
                 title="left INVALID by a build that was killed",
                 table=table,
-                work=partial(ctx.ddl.drop_index, table, name),
+                work=partial(named(ctx, f"index {name}").ddl.drop_index, table, name),
                 atomic=False,
                 locks=(PromisedLock(relation=table),),
             )

@@ -30,11 +30,13 @@ COPIED_ROW_WAL_BYTES = 300
 SCANNED_ROWS_PER_S = 10_000_000
 """Rows a second through the scan that TimescaleDB makes of a table before it is a chunk."""
 
-COMPRESSED_ROWS_PER_S = 200_000
-"""Rows a second that TimescaleDB compresses, sorted by tenant and time."""
+COMPRESSED_ROWS_PER_S = 400_000
+"""Rows a second that TimescaleDB compresses: eight times as many as it moves, on the WebAssembly
+server of the tests, and here taken for five.
+"""
 
 SPLIT_ROWS_PER_S = 80_000
-"""Rows a second that split_chunk rewrites, with a dozen indexes."""
+"""Rows a second that split_chunk rewrites, with a dozen indexes: taken for as many as it moves."""
 
 ROWS_A_SEGMENT = 1_000
 """Rows that one row of a compressed chunk holds, at the most."""
@@ -43,7 +45,9 @@ SPLIT_S = 0.05
 """What one split costs beside its rows: a chunk with its indexes and foreign keys."""
 
 BACK_ROWS_PER_S = 40_000
-"""Rows a second that a rollback copies out of chunks, in batches, with a dozen indexes."""
+"""Rows a second that a rollback copies out of chunks, in batches, with a dozen indexes: not half
+as many as it moves where they were compressed, on that server.
+"""
 
 INDEX_ENTRY_BYTES = 24
 """Bytes of WAL that one index entry costs beside its key."""

@@ -81,8 +81,7 @@ def adopt(ddl: Ddl, series: Series, choice: Choice) -> None:
         prepare(ddl, series)
         put_aside(ddl)
         cut = _CutOver(ddl=ddl, series=series, choice=choice)
-        others = {name for schema, name, *_ in inbound(ddl, table) if schema == "public"}
-        wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+        wanted = (Wanted(table), *(Wanted(name) for name in inbound_tables(session, table)))
         ddl.transaction(f"HYPERTABLE {table}", wanted, cut.over)
     if hypertables.waits_aside(session, table):
         cut = _CutOver(ddl=ddl, series=series, choice=choice)
@@ -103,6 +102,12 @@ def put_aside(ddl: Ddl) -> None:
 def inbound(ddl: Ddl, table: str) -> list[tuple[str, str, str, bool]]:
     """Return the foreign keys of others to the table: schema, table, name, whether validated."""
     return [(a, b, c, bool(d)) for a, b, c, d in ddl.session.rows(_INBOUND, {"table": table})]
+
+
+def inbound_tables(session: Session, table: str) -> tuple[str, ...]:
+    """Return the tables in ``public`` of which a foreign key points at the table, each once."""
+    rows = session.rows(_INBOUND, {"table": table})
+    return tuple(sorted({str(name) for schema, name, *_ in rows if schema == "public"}))
 
 
 def is_unfinished(session: Session, table: str) -> bool:

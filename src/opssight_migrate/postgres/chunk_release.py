@@ -152,8 +152,7 @@ class _Work:
     def split(self) -> None:
         """Split until no chunk holds rows of two intervals; always in the middle."""
         beginnings = self._beginnings()
-        keys = references.of_table(self.session, self.table)
-        others = dict.fromkeys(key.table for key in keys if key.schema == "public")
+        others = references.tables_of(self.session, self.table)
         while cut := self._next_cut(beginnings):
             chunk, at = cut
             statement = sql.SQL(_SPLIT).format(

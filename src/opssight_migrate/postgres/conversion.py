@@ -12,6 +12,7 @@ from opssight_migrate.postgres import (
     carried,
     catalog,
     hypertables,
+    references,
     series_obstacles,
     series_ways,
     sizes,
@@ -19,7 +20,7 @@ from opssight_migrate.postgres import (
 )
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.hypertables import Series
-from opssight_migrate.postgres.locks import Door, Wanted
+from opssight_migrate.postgres.locks import Door, Mode, Wanted
 from opssight_migrate.postgres.series_obstacles import Hindrance
 from opssight_migrate.postgres.series_ways import Choice, Grants, Way
 from opssight_migrate.postgres.session import Session
@@ -33,11 +34,17 @@ _WIDE_KEY_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What a conversion would meet, and how it would go."""
+    """What a conversion would meet, and how it would go.
+
+    ``others`` are the tables that its foreign keys point at, ``inbound`` those of which one points
+    at it: both are locked too.
+    """
 
     choice: Choice
     hindrances: tuple[Hindrance, ...]
     rows: int
+    others: tuple[str, ...] = ()
+    inbound: tuple[str, ...] = ()
 
     @property
     def stops(self) -> tuple[Hindrance, ...]:
@@ -75,7 +82,13 @@ def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outl
     hindrances = series_obstacles.of(
         session, table, series.time, keeps_table=keeps_table, compresses=offer.compresses
     )
-    return Outlook(choice=choice, hindrances=hindrances, rows=rows)
+    return Outlook(
+        choice=choice,
+        hindrances=hindrances,
+        rows=rows,
+        others=references.tables_of(session, table),
+        inbound=adoption.inbound_tables(session, table),
+    )
 
 
 def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice: Choice) -> None:
@@ -105,8 +118,13 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
         carried.carry(session, table, carried.of(before, carried.INBOUND, carried.TRIGGER))
         adoption.prove(session, table, carried.but(before, carried.FOREIGN_KEY))
 
-    others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
-    wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+    # A chunk gets the foreign keys of its hypertable.
+    others = references.tables_of(session, table) if choice.way is Way.COPY else ()
+    wanted = (
+        *(Wanted(name, Mode.SHARE_ROW_EXCLUSIVE) for name in others),
+        Wanted(table),
+        *(Wanted(name) for name in adoption.inbound_tables(session, table)),
+    )
     try:
         door_for(choice.held_s).through(wanted, work)
     except StatementError as error:

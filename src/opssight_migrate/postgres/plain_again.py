@@ -67,10 +67,13 @@ class Outlook:
     """How a table would become plain again: by its own chunk, or by a copy of ``rows`` rows.
 
     With its own chunk ``rows`` are only those of other chunks. They are guessed from statistics.
+    ``others`` are the tables that its foreign keys point at: with the hypertable a key of theirs
+    goes, which nobody may read them meanwhile for.
     """
 
     is_detached: bool
     rows: int
+    others: tuple[str, ...] = ()
 
 
 def outlook(session: Session, table: str) -> Outlook:
@@ -83,7 +86,8 @@ def outlook(session: Session, table: str) -> Outlook:
     rows = int(session.scalar(query) or 0)
     if back is not None:
         rows -= int(session.scalar(_GUESSED, (back.schema, back.name)) or 0)
-    return Outlook(is_detached=back is not None, rows=max(rows, 0))
+    others = tuple(wanted.table for wanted in _pointed_at(session, table))
+    return Outlook(is_detached=back is not None, rows=max(rows, 0), others=others)
 
 
 def restore(ddl: Ddl, series: Series) -> None:
@@ -102,8 +106,10 @@ def restore(ddl: Ddl, series: Series) -> None:
                     sql.Identifier(schema), sql.Identifier(str(catalog.owner_of(session, "users")))
                 )
             )
-        others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
-        wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+        others = adoption.inbound_tables(session, table)
+        # A chunk that is detached lets go of its foreign keys.
+        let_go = _pointed_at(session, table) if back is not None else ()
+        wanted = (*let_go, Wanted(table), *map(Wanted, others))
         ddl.transaction(f"PLAIN TABLE {table}", wanted, lambda: _replace(ddl, series, back))
     if session.scalar(_THERE, (REST, table)):
         for key in _keys(session, table):
@@ -120,6 +126,11 @@ def _back(session: Session, table: str) -> Chunk | None:
     if chunk is None or chunk.compressed or not timescale.offered(session).attaches:
         return None
     return chunk
+
+
+def _pointed_at(session: Session, table: str, schema: str = "public") -> tuple[Wanted, ...]:
+    """Return the locks that it takes to drop a foreign key of the table."""
+    return tuple(map(Wanted, references.tables_of(session, table, schema)))
 
 
 def _keys(session: Session, table: str) -> tuple[references.ForeignKey, ...]:
@@ -213,24 +224,28 @@ def _copy_rest(ddl: Ddl, series: Series) -> None:
         "time": sql.Identifier(series.time),
     }
     copy = sql.SQL(_COPIED).format(**names)
-    drop = sql.SQL("SELECT {}({}, older_than => %s::timestamptz)").format(
-        timescale.function(session, "drop_chunks"), sql.Literal(f'{REST}."{table}"')
-    )
     for chunk in hypertables.chunks(session, table, REST):
         _decompress(ddl, chunk)
         _Copying(ddl.door.pause_point, session, copy, chunk).all()
-        session.execute(drop, (chunk.end,))
+        _drop(ddl, table, chunk)
 
     def gone() -> None:
         carried.carry(session, table, carried.triggers_of(session, table, REST))
         session.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(REST, table)))
 
-    others = {key.table for key in _keys(session, table) if key.schema == "public"}
-    wanted = (
-        Wanted(table, Mode.SHARE_ROW_EXCLUSIVE),
-        *(Wanted(other) for other in sorted(others)),
-    )
+    wanted = (Wanted(table, Mode.SHARE_ROW_EXCLUSIVE), *_pointed_at(session, table, REST))
     ddl.transaction(f"DROP {REST}.{table}", wanted, gone)
+
+
+def _drop(ddl: Ddl, table: str, chunk: Chunk) -> None:
+    """Drop a chunk that is copied; the foreign keys go with it that it has of its hypertable."""
+    statement = sql.SQL("SELECT {}({}, older_than => {}::timestamptz)").format(
+        timescale.function(ddl.session, "drop_chunks"),
+        sql.Literal(f'{REST}."{table}"'),
+        sql.Literal(chunk.end),
+    )
+    wanted = _pointed_at(ddl.session, table, REST)
+    ddl.transaction(f"DROP {chunk.schema}.{chunk.name}", wanted, lambda: ddl.run(statement))
 
 
 def _decompress(ddl: Ddl, chunk: Chunk) -> None:
@@ -294,8 +309,7 @@ def _narrow_key(ddl: Ddl, series: Series) -> None:
         )
         carried.carry(session, table, others)
 
-    others = {name for schema, name, *_ in adoption.inbound(ddl, table) if schema == "public"}
-    wanted = (Wanted(table), *(Wanted(name) for name in sorted(others)))
+    wanted = (Wanted(table), *map(Wanted, adoption.inbound_tables(session, table)))
     ddl.transaction(f"PRIMARY KEY {table}", wanted, swap)
 
 

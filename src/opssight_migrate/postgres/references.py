@@ -145,6 +145,12 @@ def of_table(session: Session, table: str, schema: str = "public") -> tuple[Fore
     )
 
 
+def tables_of(session: Session, table: str, schema: str = "public") -> tuple[str, ...]:
+    """Return the tables in ``public`` that a table's foreign keys point at, each once."""
+    keys = of_table(session, table, schema)
+    return tuple(sorted({key.table for key in keys if key.schema == "public"}))
+
+
 def to_itself(session: Session, table: str) -> tuple[str, ...]:
     """Return the columns by which rows of a table point at other rows of it."""
     return tuple(str(column) for (column,) in session.rows(_SELF, (table,)))

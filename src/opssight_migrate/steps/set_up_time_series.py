@@ -74,10 +74,20 @@ class SetUpTimeSeries(Step):
             notes.append(f"time series: {series.table}: {outlook.choice.why}")
             at_most_ms = round(outlook.choice.locked_s * 1000)
             locks.append(PromisedLock(relation=series.table, at_most_ms=at_most_ms))
+            locks += [
+                PromisedLock(relation=name, mode="SHARE ROW EXCLUSIVE", at_most_ms=at_most_ms)
+                for name in outlook.others
+            ]
+            locks += [
+                PromisedLock(relation=name, at_most_ms=at_most_ms) for name in outlook.inbound
+            ]
             seconds += outlook.reference_s
             wal_bytes += outlook.wal_bytes
         return Estimate(
-            notes=tuple(notes), locks=tuple(locks), reference_s=seconds, wal_bytes=wal_bytes
+            notes=tuple(notes),
+            locks=tuple(dict.fromkeys(locks)),
+            reference_s=seconds,
+            wal_bytes=wal_bytes,
         )
 
     def apply(self, ctx: StepContext) -> None:
@@ -141,9 +151,10 @@ class SetUpTimeSeries(Step):
                 more = f"about {back.rows:,} rows are copied back in batches"
                 how += f"{' and ' if how else ''}{more}, in {max(copied_s, 1):,.0f} s"
             notes.append(f"time series: {series.table}: {how}")
-            locks.append(PromisedLock(relation=series.table))
+            locks += [PromisedLock(relation=name) for name in (series.table, *back.others)]
             seconds += copied_s + 3 * rates.PIECE_S
-        return Estimate(notes=tuple(notes), locks=tuple(locks), reference_s=seconds)
+        told = tuple(dict.fromkeys(locks))
+        return Estimate(notes=tuple(notes), locks=told, reference_s=seconds)
 
     def undo(self, ctx: StepContext) -> None:
         """Make them plain again, with all their rows."""
