@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def rehearse_old_release(
 
     Tried are the shipped statements, those of the file that the profile names and what the
     operator's server has counted; that server is only read. ``with_shims=False`` asks what a
-    cleanup would break. Nothing is tried where no old release can be at work.
+    cleanup would break. Nothing is tried where no old release can be at work. Where it cannot be
+    tried, that is the finding: the operator decides with the plan before the eyes.
 
     Raises: ConfigError, if that file cannot be read.
     """
@@ -49,7 +51,17 @@ def rehearse_old_release(
     current = _revision_to_leave(session, target) if with_shims else target
     if current is None:
         return ()
-    return _on_the_embedded_server(profile, session, target, emit, given, with_shims) or ()
+    try:
+        return _on_the_embedded_server(profile, session, target, emit, given, with_shims)
+    except EmbeddedServerError as error:
+        return (
+            Finding(
+                check_id=CHECK_ID,
+                severity=Severity.WARN,
+                message=f"its statements were not rehearsed: {error.message}",
+                hint=f"{error.hint}, or old_release.rehearse = false",
+            ),
+        )
 
 
 def after_rollback(profile: Profile, session: Session, draft: Draft, emit: Emit) -> None:
@@ -60,7 +72,8 @@ def after_rollback(profile: Profile, session: Session, draft: Draft, emit: Emit)
     with session.reading():
         now = catalog.current_revision(session)
         shims = now is not None and standing.shims_standing(reader.read_catalogue(session))
-    findings, reason = None, "there is no OpsSight in the database"
+    findings: tuple[Finding, ...] | None = None
+    reason = "there is no OpsSight in the database"
     if now is not None and revisions.is_published(now):
         reason = "old_release.rehearse is false"
         if profile.old_release.rehearse:
@@ -68,7 +81,8 @@ def after_rollback(profile: Profile, session: Session, draft: Draft, emit: Emit)
             file = profile.old_release.statements
             given = () if file is None else rehearsal.from_file(Path(file).expanduser())
             with_shims = bool(shims) or now == revisions.START
-            findings = _on_the_embedded_server(profile, session, now, emit, given, with_shims)
+            with suppress(EmbeddedServerError):
+                findings = _on_the_embedded_server(profile, session, now, emit, given, with_shims)
     broken = [one for one in findings or () if one.severity is Severity.FAIL]
     for finding in findings or ():
         is_note = finding.severity is Severity.NOTE
@@ -92,15 +106,10 @@ def _on_the_embedded_server(
     emit: Emit,
     given: Sequence[Statement],
     with_shims: bool,
-) -> tuple[Finding, ...] | None:
-    """Return what would fail at ``target``; None, and a note, where no server can be had."""
-    try:
-        server = embedded.default_cluster()
-        server.start()
-    except EmbeddedServerError as error:
-        message = f"the old release's statements were not rehearsed: {error.message}"
-        emit(Noted(severity="note", message=message, hint=error.hint))
-        return None
+) -> tuple[Finding, ...]:
+    """Return what would fail at ``target``. Raises: EmbeddedServerError, where none can be had."""
+    server = embedded.default_cluster()
+    server.start()
     try:
         seen = rehearsal.from_statistics(session)
         emit(Noted(severity="note", message=f"{profile.name}: {seen.sentence}"))
