@@ -10,6 +10,7 @@ import pytest
 from tests.checks.conftest import failures, outcome
 from tests.conftest import DatabaseAt
 
+from opssight_migrate.checks import queries_are_as_fast
 from opssight_migrate.checks.base import CheckContext
 from opssight_migrate.checks.queries_are_as_fast import QueriesAreAsFast
 from opssight_migrate.checks.queries_find_rows_by_index import QueriesFindRowsByIndex
@@ -99,6 +100,30 @@ def test_a_query_that_takes_too_long_is_cut_off_and_still_has_a_plan(
 
     assert found.runs_us == (20_000,)
     assert found.plan.tables == ("users",)
+
+
+def test_a_query_that_is_long_is_run_three_times_in_all_and_seldom_again(
+    migrated: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[latency.Latency] = []
+    measure = latency.measure
+
+    def counted(session: Session, query: Query, key: int | None) -> latency.Latency:
+        measured.append(measure(session, query, key))
+        return measured[-1]
+
+    monkeypatch.setattr(latency, "measure", counted)
+    migrated.execute(_BASELINE, ("{}",))
+    said(migrated)
+    rounds = [one.runs_us for one in measured if one.query.id == "runs-by-status"]
+    assert [len(runs) for runs in rounds] == [5, 5, 5]
+
+    measured.clear()
+    monkeypatch.setattr(latency, "_LONG_MS", 0.0)
+    monkeypatch.setattr(queries_are_as_fast, "_AGAIN_S", 0.0)
+    said(migrated)
+    rounds = [one.runs_us for one in measured if one.query.id == "runs-by-status"]
+    assert [len(runs) for runs in rounds] == [3, 3]
 
 
 def test_a_table_that_somebody_holds_is_not_waited_for(migrated: Session, opened: object) -> None:

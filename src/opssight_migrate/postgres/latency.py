@@ -73,29 +73,29 @@ def key_for(session: Session, query: Query) -> int | None:
     return None if key is None else int(key)
 
 
-def measure(session: Session, query: Query, key: int | None, runs: int = RUNS) -> Latency:
-    """Run a query, once to warm up and then ``runs`` times (fewer where it is long).
+def measure(session: Session, query: Query, key: int | None) -> Latency:
+    """Run a query, once to warm up and then RUNS times; one that is long three times in all.
 
     Raises: StatementError, if it cannot be run at all, as on a catalogue that is not OpsSight's.
     """
+    answers: list[Mapping[str, Any]] = []
     taken: list[int] = []
-    plan: QueryPlan | None = None
     try:
-        warm = _analyzed(session, query, key)
-        wanted = runs if warm["Execution Time"] < _LONG_MS else min(runs, _FEW_RUNS)
-        for _ in range(wanted):
-            answer = _analyzed(session, query, key)
-            taken.append(max(round(answer["Execution Time"] * 1000), 1))
-            plan = query_plans.read(answer)
+        first = _analyzed(session, query, key)
+        is_long = first["Execution Time"] >= _LONG_MS
+        answers = [first] if is_long else []
+        while len(answers) < (min(RUNS, _FEW_RUNS) if is_long else RUNS):
+            answers.append(_analyzed(session, query, key))
     except StatementError as error:
         if error.sqlstate not in _CUT_OFF:
             raise
         taken.append(LIMIT_MS * 1000)
+    taken += [max(round(answer["Execution Time"] * 1000), 1) for answer in answers]
     return Latency(
         query=query,
         key=key,
         runs_us=tuple(taken),
-        plan=plan or query_plans.read(_explained(session, query, key)),
+        plan=query_plans.read(answers[-1] if answers else _explained(session, query, key)),
     )
 
 
