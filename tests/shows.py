@@ -34,6 +34,7 @@ SHOWS: dict[str, tuple[tuple[str, ...], ...]] = {
         (*_TOGETHER, "tests/commands", "-k", "rollback or restore or cleanup or backup or swap"),
         (*_PYTEST, "tests/faults", "-k", "data_rollback or in_place or full_disk"),
         (*_TOGETHER, "tests/postgres/test_swap.py", "tests/postgres/test_attributes.py"),
+        (*_PYTEST, "tests/timescale/test_restore.py"),
         ("tests/benchmarks/backup_rate.py",),
     ),
     "proof": (

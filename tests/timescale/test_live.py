@@ -9,11 +9,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from psycopg import sql
+from tests.backups.conftest import new_key
 from tests.commands.test_cleanup import clean
 from tests.commands.test_rollback import go_back
+from tests.commands.test_rollback_data import backed_up, dropped, restored
 from tests.conftest import SettingsFor
 from tests.load.traffic import Traffic
 from tests.steps.conftest import context, run
@@ -41,6 +44,9 @@ _CHECKS = (TimeSeriesAreHypertables(), SeriesPoliciesAreAsConfigured(), TimeBuck
 _WAL = "SELECT (pg_current_wal_lsn() - '0/0')::int8"
 _KEY_OF_CHUNK = "opssight_series.metrics_pkey"
 _QUIET_S = 10.0
+_OUR_JOBS = """
+SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'
+"""
 
 
 @pytest.fixture
@@ -172,9 +178,7 @@ def test_policies_compress_and_compressed_chunks_answer(settings_for: SettingsFo
         run(settings)
         assert complaints(session, settings) == []
 
-        for (job,) in session.rows(
-            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'"
-        ):
+        for (job,) in session.rows(_OUR_JOBS):
             call = timescale.function(session, "run_job")
             session.execute(sql.SQL("CALL {}(%s)").format(call), (job,))
 
@@ -244,3 +248,41 @@ def test_what_was_added_later_is_finished_by_migrate_and_undone_by_its_run(
         assert [step.id for step in back.steps] == ["set-up-time-series"]
         assert not timescale.is_hypertable(session, "metrics")
         assert rows.digests(session) == before
+
+
+def test_a_data_rollback_brings_hypertables_back_whose_jobs_run(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    key = new_key()
+    (tmp_path / "identity.txt").write_text(key.text)
+    with live.database(os.environ[live.URL]) as conninfo:
+        environment = {
+            "url": conninfo,
+            "backup_dir": str(tmp_path / "shelf"),
+            "backup_recipients": [key.public],
+            "backup_identity_command": f"cat {tmp_path / 'identity.txt'}",
+        }
+        settings = settings_for("", environments={"test": environment})
+        with live.connected(conninfo) as session:
+            rows.fill(session, 10_000)
+            assert run(settings).status == "ok"
+            before = rows.digests(session)
+            chunks = len(hypertables.chunks(session, "metrics"))
+        path = backed_up(settings)
+        with live.connected(conninfo) as session:
+            session.execute("DELETE FROM metrics")
+            session.execute("SELECT drop_chunks('log_entries', older_than => now())")
+
+        report = restored(settings, path, terminates=True)
+
+        assert report.exit_code == 0, report.diagnostics
+        with live.connected(conninfo) as session:
+            assert rows.digests(session) == before
+            assert len(hypertables.chunks(session, "metrics")) == chunks
+            assert complaints(session, settings) == []
+            assert session.scalar("SELECT current_setting('timescaledb.restoring')") == "off"
+            call = timescale.function(session, "run_job")
+            for (job,) in session.rows(_OUR_JOBS):
+                session.execute(sql.SQL("CALL {}(%s)").format(call), (job,))
+            assert rows.digests(session) == before
+        dropped(conninfo, *report.retired)
