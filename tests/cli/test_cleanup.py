@@ -71,7 +71,7 @@ def test_adopted_chunks_are_named_by_themselves_with_the_window_that_is_granted(
 ) -> None:
     unsaid = invoke("-e", "production", "--chunks", "--window", "10m")
     assert unsaid.exit_code == 11
-    assert "--chunks --window 10m --confirm production" in unsaid.stderr
+    assert "--chunks --window 600s --confirm production" in unsaid.stderr
 
     done = invoke("--chunks", "--window", "10m", "--yes")
 

@@ -350,7 +350,9 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
     for one in made:
         run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(one)))
     try:
-        assert clean(settings, "retired").status == "nothing_to_do"
+        kept = clean(settings, "retired")
+        assert kept.status == "nothing_to_do"
+        assert any(f"database {made[1]} stays" in one for one in kept.announcements)
         soon = settings.model_copy(update={"cleanup": Cleanup(keep_retired_days=0)})
         assert [step.id for step in clean(soon, "retired", dry_run=True).steps] == [
             f"database {made[1]}"
@@ -359,6 +361,10 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
         planned = clean(settings, "retired", older_than=_AT_ONCE, dry_run=True)
         assert planned.status == "nothing_to_do"
         busy.close()
+        planned = clean(settings, "retired", older_than=_AT_ONCE, keep_last=4, dry_run=True)
+        [further] = planned.next
+        seconds = f"{_AT_ONCE.total_seconds():g}s"
+        assert further.command.endswith(f"cleanup --retired --keep-last 4 --older-than {seconds}")
 
         artifacts = clean(settings, "artifacts")
         assert f"database {made[0]}" in [step.id for step in artifacts.steps]

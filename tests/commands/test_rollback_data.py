@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,21 @@ def test_the_backup_takes_the_place_and_the_old_database_is_kept(
     assert run(settings).exit_code == 0
     assert again.scalar(_REVISION) == TARGET
     dropped(conninfo, retired)
+
+
+def test_what_a_dry_run_names_next_does_what_was_looked_at_and_no_more(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = backed_up(settings)
+    key = tmp_path / "identity.txt"
+
+    planned = restored(settings, path, dry_run=True, into="beside it", identity=key)
+
+    [further] = planned.next
+    assert shlex.split(further.command) == [
+        *("opssight-migrate", "rollback", "--type", "data", "--backup-file", str(path)),
+        *("--identity", str(key), "--into", "beside it"),
+    ]
 
 
 def test_clients_are_refused_or_ended(settings: Settings, opened: Callable[[str], Session]) -> None:

@@ -109,14 +109,6 @@ def cleanup(
     def work(stage: Stage) -> Report:
         from opssight_migrate.commands import cleanup as command
 
-        ask = Confirmation(
-            verb="Clean up",
-            yes=yes,
-            name=name,
-            can_ask=can_be_asked(no_input=shared.no_input),
-            again=_again(stage.hint, kinds, window, is_gone=is_gone),
-            show=stage.show_plan,
-        )
         request = command.CleanupRequest(
             kinds=kinds,
             dry_run=dry_run,
@@ -126,6 +118,14 @@ def cleanup(
             log_dir=shared.log_dir or default_log_dir(),
             window_s=window_s,
             argv_hint=stage.hint,
+        )
+        ask = Confirmation(
+            verb="Clean up",
+            yes=yes,
+            name=name,
+            can_ask=can_be_asked(no_input=shared.no_input),
+            again=f"opssight-migrate cleanup {stage.hint} {request.options}",
+            show=stage.show_plan,
         )
         done = command.cleanup(stage.settings, stage.profile, request, confirm=ask, emit=stage.emit)
         return with_pending(done) if dry_run and detailed_exitcode else done
@@ -153,12 +153,6 @@ def _kinds(everything: bool, chosen: dict[str, bool]) -> tuple[str, ...]:
             hint="opssight-migrate cleanup --all --dry-run",
         )
     return kinds
-
-
-def _again(hint: str, kinds: tuple[str, ...], window: str | None, *, is_gone: bool) -> str:
-    options = " ".join(f"--{kind}" for kind in kinds)
-    options += f" --window {window}" if window else ""
-    return f"opssight-migrate cleanup {hint} {options}" + (f" --confirm {_GONE}" if is_gone else "")
 
 
 def _window(text: str | None, *, is_given: bool) -> float | None:

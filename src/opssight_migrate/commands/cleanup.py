@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -36,6 +36,7 @@ from opssight_migrate.postgres import (
     connect,
     exclusive,
     journal,
+    leftovers,
     marker,
     reader,
     standing,
@@ -66,6 +67,21 @@ class CleanupRequest:
     log_dir: Path | None = None
     window_s: float | None = None
     argv_hint: str = ""
+
+    @property
+    def options(self) -> str:
+        """What to give again, so that nothing else is retired than what was looked at."""
+        is_all = set(self.kinds) == set(retirement.ALL)
+        options = ["--all"] if is_all else [f"--{kind}" for kind in self.kinds]
+        if self.keep_last is not None:
+            options.append(f"--keep-last {self.keep_last}")
+        if self.older_than is not None:
+            options.append(f"--older-than {self.older_than.total_seconds():g}s")
+        if self.window_s is not None:
+            options.append(f"--window {self.window_s:g}s")
+        if self.release_is_gone:
+            options.append(f"--confirm {retirement.CONFIRMATION}")
+        return " ".join(options)
 
 
 def cleanup(
@@ -131,7 +147,7 @@ class _Cleanup:
             return
         if self.request.dry_run:
             self.draft.status = "pending"
-            self._next(f"cleanup {self._options()}", "carry out this plan")
+            self._next(f"cleanup {self.request.options}", "carry out this plan")
             return
         confirm(plan, is_copy)
         with self.stop.listening():
@@ -161,7 +177,7 @@ class _Cleanup:
             revision_from=current,
             revision_to=current or "",
             steps=tuple(thing.planned() for thing in things),
-            announcements=(*_announced(things, shims), *chunks.waiting),
+            announcements=(*_announced(things, shims), *chunks.waiting, *self._kept(things)),
             blockers=tuple(blockers),
         )
         return things, plan, is_copy
@@ -189,6 +205,19 @@ class _Cleanup:
             "logs": lambda: self._logs(limits),
         }
         return [thing for kind in self.request.kinds if kind in ways for thing in ways[kind]()]
+
+    def _kept(self, things: tuple[Retirement, ...]) -> Iterator[str]:
+        """Say which databases that were set aside stay: somebody was sent here for them."""
+        if "retired" not in self.request.kinds:
+            return
+        going = {thing.table for thing in things}
+        days = self.settings.cleanup.keep_retired_days
+        for one in leftovers.retired_databases(self.session):
+            if one.name not in going:
+                yield (
+                    f"database {one.name} stays, {naturalsize(one.size_bytes)}: in use, or not yet"
+                    f" set aside for {days} days (cleanup.keep_retired_days, --older-than)"
+                )
 
     def _logs(self, limits: Limits) -> list[Retirement]:
         if self.request.log_dir is None:
@@ -321,15 +350,6 @@ class _Cleanup:
 
     def _warn(self, message: str) -> None:
         self.emit(Noted(severity="warning", message=message))
-
-    def _options(self) -> str:
-        is_all = set(self.request.kinds) == set(retirement.ALL)
-        options = ["--all"] if is_all else [f"--{kind}" for kind in self.request.kinds]
-        if self.request.window_s is not None:
-            options.append(f"--window {self.request.window_s:g}s")
-        if self.request.release_is_gone:
-            options.append(f"--confirm {retirement.CONFIRMATION}")
-        return " ".join(options)
 
     def _next(self, verb: str, why: str) -> None:
         self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))

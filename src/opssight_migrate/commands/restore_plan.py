@@ -58,17 +58,15 @@ def clients(live: Session, facts: DatabaseFacts) -> str | None:
     return f"{number} client{'s are' if number > 1 else ' is'} connected to {facts.name}"
 
 
-def without_steps(
-    profile: Profile, facts: DatabaseFacts, now: str | None, then: str | None
-) -> Plan:
-    """Return a plan to be completed; ``now`` and ``then`` are revisions, None before the first."""
+def without_steps(profile: Profile, facts: DatabaseFacts, now: str | None) -> Plan:
+    """Return a plan to be completed; ``now`` is a revision, None before the first."""
     return Plan(
         environment=profile.name,
         protected=profile.protected,
         origin=profile.origin,
         database=facts,
         revision_from=now,
-        revision_to=then or "an empty database",
+        revision_to="that of the backup",
         steps=(),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -69,10 +70,16 @@ class RestoreRequest:
 
     @property
     def again(self) -> str:
-        """The verb with the options that name the same thing."""
-        kind = "data" if self.to_revision is None else "full"
-        revision = "" if self.to_revision is None else f" --to-revision {self.to_revision}"
-        return f"rollback --type {kind} --backup-file {self.backup_file}{revision}"
+        """The verb with all options, so that nothing else is done than what was looked at."""
+        words = ["rollback", "--type", "data" if self.to_revision is None else "full"]
+        for option, value in (
+            ("--backup-file", self.backup_file),
+            ("--to-revision", self.to_revision),
+            ("--identity", self.identity),
+            ("--into", self.into),
+        ):
+            words += [] if value is None else [option, str(value)]
+        return shlex.join([*words, *(["--terminate"] if self.terminates else [])])
 
 
 def rollback_data(
@@ -230,7 +237,7 @@ class _Restore:
             now = catalog.current_revision(self.live)
             known = marker.read(self.live)
             self.is_copy = known is not None and marker.is_copy(known, self.profile.name, facts)
-            plan = restore_plan.without_steps(self.profile, facts, now, None)
+            plan = restore_plan.without_steps(self.profile, facts, now)
             self.draft.database, self.draft.revision_to = facts, now
         source = sources.source_of(
             self.request.backup_file,
