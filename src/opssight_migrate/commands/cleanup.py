@@ -187,7 +187,7 @@ class _Cleanup:
             return [Blocker(message="this database is not OpsSight's", where="alembic_version")]
         if "shims" not in self.request.kinds:
             return []
-        again = f"opssight-migrate cleanup {self._options()} {self.request.argv_hint}".strip()
+        again = f"opssight-migrate cleanup {self.request.options} {self.request.argv_hint}".strip()
         gone = self.request.release_is_gone
         seen = retirement.shim_blockers(self.session, shims, release_is_gone=gone, again=again)
         return [*seen, *(preflight.lacking(self.session) if shims else ())]
