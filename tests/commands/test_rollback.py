@@ -14,8 +14,10 @@ from tests.conftest import DatabaseAt, SettingsFor
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.rollback import RollbackRequest, rollback
 from opssight_migrate.commands.status import status
+from opssight_migrate.engine.governor import Governor
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import (
+    HeldUpError,
     InterruptedRunError,
     MigrateError,
     NotConfirmedError,
@@ -32,6 +34,7 @@ from opssight_migrate.postgres.digest import TableDigest
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.render.report_text import summary_lines
 from opssight_migrate.settings import Settings
+from opssight_migrate.steps.set_up_time_series import SetUpTimeSeries
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
@@ -500,6 +503,23 @@ def test_a_run_is_undone_by_its_name(migrated: tuple[Settings, Session]) -> None
 
     assert go_back(settings, RollbackRequest(run=second)).status == "ok"
     assert without_shims(session) == (golden_text(TARGET), shims_up_to(TARGET))
+
+
+def test_what_is_copied_on_the_way_back_is_paced_by_the_governor(
+    migrated: tuple[Settings, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = migrated
+    monkeypatch.setattr(SetUpTimeSeries, "stands", lambda *_: True)
+    monkeypatch.setattr(SetUpTimeSeries, "undo", lambda _, ctx: ctx.ddl.pace())
+
+    def held_up(governor: Governor, step_id: str = "") -> None:
+        raise HeldUpError("held up for 1800 s (governor.budget): replica lag")
+
+    monkeypatch.setattr(Governor, "pace", held_up)
+
+    report = go_back(settings, RollbackRequest(to_revision=START))
+
+    assert (report.exit_code, error_of(report)[0]) == (6, "OM403")
 
 
 def test_a_run_that_wrote_rows_at_a_revision_it_found_is_not_undone_by_schema(

@@ -49,7 +49,9 @@ class OneConnection(StepContext):
     @property
     def ddl(self) -> Ddl:
         """DDL without CONCURRENTLY."""
-        return OneConnectionDdl(self.session, self.door, emit=self.emit, step_id="test")
+        return OneConnectionDdl(
+            self.session, self.door, emit=self.emit, step_id="test", pace=self.drive.pace
+        )
 
 
 ContextFor = Callable[..., OneConnection]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,24 @@ def test_every_way_leads_back_with_all_rows_and_the_catalogue_of_before(
     assert timescale.scalar("SELECT to_regnamespace('opssight_series')") is None
     convert(ctx)
     assert rows.digests(timescale) == before
+
+
+def test_rows_that_are_copied_back_are_paced_batch_by_batch(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 2_500)
+    ctx = context_for()
+    convert(ctx)
+    paced: list[int] = []
+    batches = sum(
+        -(-int(rows_in) // 2_000)
+        for (rows_in,) in timescale.rows("SELECT count(*) FROM metrics GROUP BY tableoid")
+    )
+
+    drive = replace(ctx.drive, pace=lambda: paced.append(1))
+    SetUpTimeSeries(frozenset({"metrics"})).undo(replace(ctx, drive=drive))
+
+    assert len(paced) >= batches > 10
 
 
 def test_an_id_that_stands_twice_is_named_before_anything_is_changed(

@@ -13,7 +13,14 @@ from opssight_migrate.engine.retreat import Retreat, retreat
 from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.engine.unwinder import Unwinder
 from opssight_migrate.model.errors import MigrateError, UsageError
-from opssight_migrate.model.events import Emit, Event, PlanMade, RunFinished, RunStarted
+from opssight_migrate.model.events import (
+    Emit,
+    Event,
+    Noted,
+    PlanMade,
+    RunFinished,
+    RunStarted,
+)
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Next, Report, Status
 from opssight_migrate.opssight import revisions
@@ -21,6 +28,7 @@ from opssight_migrate.postgres import exclusive, journal, marker, past_runs, sta
 from opssight_migrate.postgres.journal import Journal
 from opssight_migrate.postgres.observer import Observer
 from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
 
 Confirm = Callable[[Plan, bool], None]
@@ -92,6 +100,8 @@ class SchemaRollback:
         self.draft = draft
         self.emit = emit
         self.stop = StopSignal(session, emit)
+        self.monitor = Monitor(lambda: opened("opssight-migrate/monitor"), self._warn)
+        self.governor = undertaking.governed(self.monitor, profile, self.stop, emit)
 
     def go(self, confirm: Confirm, safety_backup: SafetyBackup | None) -> None:
         """Look, ask and do."""
@@ -181,7 +191,9 @@ class SchemaRollback:
             )
             raise ended from error
         finally:
+            self.monitor.close()
             undertaking.close(self.observer, self.emit)
+            undertaking.account(self.draft, self.governor)
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
@@ -199,8 +211,12 @@ class SchemaRollback:
             undertaking.driven(ctx, self.stop, self.observer),
             on_stamp=unwinder.on_stamp,
             emit=unwinder.hear,
+            pace=self.governor.pace,
         )
         return replace(unwinder, ctx=replace(ctx, drive=drive, emit=unwinder.hear))
+
+    def _warn(self, message: str) -> None:
+        self.emit(Noted(severity="warning", message=message))
 
     def _next(self, verb: str, why: str) -> None:
         self.draft.next.append(undertaking.next_step(verb, self.request.argv_hint, why))

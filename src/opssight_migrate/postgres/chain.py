@@ -36,7 +36,8 @@ class Drive:
 
     ``on_stamp`` is called with the revision inside the transaction that stamps it, or takes its
     stamp away, so that what it writes commits with the stamp. ``archive`` names the schema to
-    which a downgrade may move rows; without one it refuses to take any.
+    which a downgrade may move rows; without one it refuses to take any. ``pace`` is called before
+    each batch that is copied, and may wait for others; None: it does not.
     """
 
     session: Session
@@ -50,6 +51,7 @@ class Drive:
     stall_budget_s: float = DEFAULT_STALL_S
     ends_sleepers: bool = False
     archive: str | None = None
+    pace: Callable[[], None] | None = None
 
     def door(self) -> Door:
         """Return the door to strong locks for this run."""
@@ -150,6 +152,7 @@ def _ddl(kind: type[_Ddl], drive: Drive) -> _Ddl:
         emit=drive.emit,
         step_id=drive.step_id,
         organization=drive.organization,
+        pace=drive.pace,
     )
 
 

@@ -49,9 +49,11 @@ class Ddl:
         step_id: str = "",
         organization: tuple[str, str] = ("Default Organization", "default"),
         whole: bool = False,
+        pace: Callable[[], None] | None = None,
     ) -> None:
         self.session = session
         self.door = door
+        self.pace = pace or door.pause_point
         self.emit = emit
         self.step_id = step_id
         self.organization = organization
@@ -271,7 +273,7 @@ class Ddl:
     def values(self, table: str, column: str, *, parent: ForeignKey | None = None) -> None:
         """Put back what a rollback archived of a column, in small batches."""
         left = column_values.bring_back(
-            self.session, table, column, parent=parent, pause_point=self.door.pause_point
+            self.session, table, column, parent=parent, pause_point=self.pace
         )
         homecoming.told(self.emit, self.session, left, "the row, or its parent, is gone")
 

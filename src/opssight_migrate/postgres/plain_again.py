@@ -226,7 +226,7 @@ def _copy_rest(ddl: Ddl, series: Series) -> None:
     copy = sql.SQL(_COPIED).format(**names)
     for chunk in hypertables.chunks(session, table, REST):
         _decompress(ddl, chunk)
-        _Copying(ddl.door.pause_point, session, copy, chunk).all()
+        _Copying(ddl.pace, session, copy, chunk).all()
         _drop(ddl, table, chunk)
 
     def gone() -> None:
@@ -251,7 +251,7 @@ def _drop(ddl: Ddl, table: str, chunk: Chunk) -> None:
 def _decompress(ddl: Ddl, chunk: Chunk) -> None:
     """Make rows of a compressed chunk's segments: each batch would unpack all that follow it."""
     if chunk.compressed:
-        ddl.door.pause_point()
+        ddl.pace()
         call = sql.SQL("SELECT {}({})").format(
             timescale.function(ddl.session, "decompress_chunk"),
             sql.Literal(f'{chunk.schema}."{chunk.name}"'),
@@ -261,7 +261,7 @@ def _decompress(ddl: Ddl, chunk: Chunk) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Copying:
-    pause_point: Callable[[], None]
+    pace: Callable[[], None]
     session: Session
     copy: sql.Composed
     chunk: Chunk
@@ -270,7 +270,7 @@ class _Copying:
         """Copy one chunk by keyset; a row that was copied before is passed over."""
         last: tuple[object, object] = (None, None)
         while True:
-            self.pause_point()
+            self.pace()
             parameters = {
                 "start": self.chunk.start,
                 "end": self.chunk.end,

@@ -39,7 +39,13 @@ class StepContext:
     @property
     def ddl(self) -> Ddl:
         """Online DDL for this step, through the door."""
-        return Ddl(self.session, self.door, emit=self.emit, step_id=self.drive.step_id)
+        return Ddl(
+            self.session,
+            self.door,
+            emit=self.emit,
+            step_id=self.drive.step_id,
+            pace=self.drive.pace,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
