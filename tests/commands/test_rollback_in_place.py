@@ -22,7 +22,7 @@ from tests.conftest import DatabaseAt, SettingsFor
 from opssight_migrate.model.errors import StepFailedError
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.opssight.revisions import START, TARGET
-from opssight_migrate.postgres import clients, embedded, refill
+from opssight_migrate.postgres import clients, embedded, refill, timescale_restore
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.embedded import wheel_bin_dir
 from opssight_migrate.postgres.session import Session
@@ -83,6 +83,15 @@ def settings(
         connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(quoted))
         connection.execute(sql.SQL("DROP OWNED BY {}").format(quoted))
         connection.execute(sql.SQL("DROP ROLE {}").format(quoted))
+
+
+@pytest.fixture
+def own_session(settings: Settings) -> Iterator[Session]:
+    """A session of that role itself: what it makes is its own."""
+    with psycopg.connect(conninfo_of(settings), autocommit=True) as connection:
+        session = Session(connection)
+        session.prepare()
+        yield session
 
 
 def dumped(conninfo: str, path: Path) -> Path:
@@ -202,6 +211,18 @@ def test_without_a_backup_of_now_it_is_refused(settings: Settings) -> None:
     assert "the rows of now would be kept nowhere" in error_of(report)[1]
 
 
+def test_what_our_own_server_lacks_is_said_before_anything_is_restored(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = backed_up(settings)
+    monkeypatch.setattr(timescale_restore, "version_in", lambda _: "2.21.0")
+
+    report = restored(settings, path, dry_run=True)
+
+    assert report.exit_code == 7
+    assert "this database has TimescaleDB 2.21.0" in error_of(report)[1]
+
+
 _CHANGED_SINCE: tuple[LiteralString, ...] = (
     "DELETE FROM team_memberships",
     "SELECT setval('users_id_seq', 999999)",
@@ -226,12 +247,11 @@ _CHANGED_SINCE: tuple[LiteralString, ...] = (
 @pytest.mark.parametrize("kind", ["sealed", "plain SQL"])
 def test_owners_grants_comments_and_large_objects_are_as_they_were(
     settings: Settings,
-    opened: Callable[[str], Session],
+    own_session: Session,
     tmp_path: Path,
     kind: str,
 ) -> None:
-    conninfo = conninfo_of(settings)
-    session = opened(conninfo)
+    conninfo, session = conninfo_of(settings), own_session
     for statement in (*MORE, "SELECT lo_from_bytea(424241, decode(repeat('ab', 3000000), 'hex'))"):
         session.execute(statement)
     name = sql.Identifier(session.connection.info.dbname)

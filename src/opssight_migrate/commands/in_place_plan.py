@@ -10,6 +10,7 @@ from opssight_migrate.engine import preflight
 from opssight_migrate.engine.retreat import Retreat
 from opssight_migrate.model.plan import (
     Blocker,
+    DatabaseFacts,
     Estimate,
     Forecast,
     LossKind,
@@ -19,12 +20,30 @@ from opssight_migrate.model.plan import (
 )
 from opssight_migrate.opssight import rates
 from opssight_migrate.opssight.goings import going_with
-from opssight_migrate.postgres import attributes, catalog, large_objects, reader, refill
+from opssight_migrate.postgres import (
+    attributes,
+    catalog,
+    large_objects,
+    reader,
+    refill,
+    timescale_restore,
+)
 from opssight_migrate.postgres.attributes import Change
 from opssight_migrate.postgres.session import Session
 
 REFILL = "replace-rows"
 _SHOWN = 3
+
+
+def beyond_our_server(live: Session, facts: DatabaseFacts) -> Iterator[Blocker]:
+    """Say what keeps a backup of this database from being restored on a server of our own."""
+    if version := timescale_restore.version_in(live):
+        yield Blocker(
+            message=f"this database has TimescaleDB {version}, and so has its backup: it cannot be"
+            " restored on our own server, which has none, and this role may make no database here",
+            where=f"database {facts.name}",
+            hint=f"give {facts.user} CREATEDB: then it is restored beside",
+        )
 
 
 def refilling(source: Source, rows: int) -> PlannedStep:

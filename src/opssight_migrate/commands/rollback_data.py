@@ -246,8 +246,8 @@ class _Restore:
         source.check(self.live, facts, self.profile)
         blockers: list[Blocker] = []
         if self.is_in_place:
-            return source, plan
-        if self.request.into is None:
+            blockers += in_place_plan.beyond_our_server(self.live, facts)
+        elif self.request.into is None:
             # A dry run may be looked at while everybody works.
             may_stay = self.request.terminates or self.request.dry_run
             blockers += restore_plan.obstacles(self.live, facts, terminates=may_stay)
