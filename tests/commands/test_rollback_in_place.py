@@ -18,6 +18,7 @@ from tests.commands.conftest import Everything, error_of, everything, run
 from tests.commands.test_restore_equality import MORE, OF_DATABASE, OWNED, looks
 from tests.commands.test_rollback_data import backed_up, conninfo_of, restored
 from tests.conftest import DatabaseAt, SettingsFor
+from tests.least import as_superuser
 
 from opssight_migrate.model.errors import StepFailedError
 from opssight_migrate.model.plan import Plan
@@ -221,6 +222,36 @@ def test_what_our_own_server_lacks_is_said_before_anything_is_restored(
 
     assert report.exit_code == 7
     assert "this database has TimescaleDB 2.21.0" in error_of(report)[1]
+
+
+def test_a_table_of_somebody_elses_is_named_before_the_question(
+    settings: Settings, opened: Callable[[str], Session], own_session: Session
+) -> None:
+    session = opened(as_superuser(conninfo_of(settings)))
+    session.execute("CREATE TABLE public.theirs (id int)")
+    role = sql.Identifier(own_session.scalar("SELECT current_user::text"))
+    session.execute(sql.SQL("GRANT SELECT ON theirs TO {}").format(role))
+    path = backed_up(settings)
+
+    report = restored(settings, path, dry_run=True)
+
+    assert report.exit_code == 7
+    owner = session.scalar("SELECT current_user::text")
+    said = f"table theirs belongs to {owner}: this role may not replace its rows"
+    assert said in error_of(report)[1]
+
+
+def test_plain_sql_starts_no_program_on_our_own_server(settings: Settings, tmp_path: Path) -> None:
+    script, made = dumped(conninfo_of(settings), tmp_path / "by_hand.sql"), tmp_path / "made"
+    first = "SET statement_timeout = 0;"
+    program = f"COPY (SELECT 1) TO PROGRAM 'touch {made}';"
+    script.write_text(script.read_text().replace(first, f"{first}\n{program}", 1))
+
+    report = restored(settings, script)
+
+    assert report.exit_code == 10
+    assert "permission denied to COPY to or from an external program" in error_of(report)[1]
+    assert not made.exists()
 
 
 _CHANGED_SINCE: tuple[LiteralString, ...] = (

@@ -91,7 +91,8 @@ def _alike(live: Session, restored: Session) -> Iterator[str]:
     for kind in attributes.KINDS:
         found = attributes.changes(live, restored, kind)
         if ours := [one for one in found if one.is_ours]:
-            yield f"{_counted(len(ours), kind)} made as in the backup: {_listed(ours)}"
+            along = " (with the grants that hang on them)" if kind == attributes.OWNER else ""
+            yield f"{_counted(len(ours), kind)} made as in the backup{along}: {_listed(ours)}"
         for one in found:
             if not one.is_ours:
                 yield f"this role may not do it, so it is left as it is now: {one.statement}"

@@ -60,10 +60,10 @@ WITH o AS (SELECT o.*, pg_get_userbyid(owner) AS owner_name,
   AND NOT starts_with(schema, %(archives)s)
   AND NOT EXISTS (SELECT FROM pg_depend AS d
                    WHERE d.classid = class AND d.objid = o.oid AND d.deptype = 'e')),
-grants (kind, name, columns, acl, may) AS (
-  SELECT kind, name, '', acl, may FROM o
+grants (kind, name, columns, acl, may, owner_name) AS (
+  SELECT kind, name, '', acl, may, owner_name FROM o
   UNION ALL
-  SELECT kind, name, format(' (%%I)', a.attname), a.attacl, may
+  SELECT kind, name, format(' (%%I)', a.attname), a.attacl, may, owner_name
     FROM o JOIN pg_attribute AS a ON a.attrelid = o.oid AND class = 'pg_class'::regclass
    WHERE a.attacl IS NOT NULL AND NOT a.attisdropped
 )
@@ -72,7 +72,7 @@ SELECT 'owner', kind || ' ' || name, '', owner_name::text,
   FROM o WHERE NOT follows
 UNION ALL
 SELECT 'grant', kind || ' ' || name,
-       concat_ws(' ', g.privilege_type || columns, to_name, g.is_grantable), '',
+       concat_ws(' ', g.privilege_type || columns, to_name, g.is_grantable), owner_name::text,
        format('GRANT %%s%%s ON %%s %%s TO %%s%%s', g.privilege_type, columns, kind, name, to_name,
               CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END),
        format('REVOKE %%s%%s ON %%s %%s FROM %%s', g.privilege_type, columns, kind, name, to_name),
@@ -169,20 +169,23 @@ class _Attribute:
 @dataclass(slots=True)
 class _Object:
     is_ours: bool
+    owner: str
     attributes: list[_Attribute]
 
 
 def changes(live: Session, wanted: Session, kind: str) -> list[Change]:
     """Return what makes the owners, grants or comments of ``live`` those of ``wanted``.
 
-    Roles go by their names, grants are taken back before others are given. Grants hang on owners:
-    these are to be right before one asks for the grants.
+    Roles go by their names, grants are taken back before others are given. Grants hang on owners,
+    who have rights of their own: they are told only where the owner is the same.
     """
     here, there = _read(live, live, kind), _read(wanted, live, kind)
     undone: list[Change] = []
     given: list[Change] = []
     for what in sorted(here.keys() & there.keys()):
         ours, theirs = here[what], there[what]
+        if kind == GRANT and ours.owner != theirs.owner:
+            continue
         is_ours = ours.is_ours
 
         def change(
@@ -215,7 +218,7 @@ def carry_out(session: Session, change: Change) -> None:
 def _read(session: Session, live: Session, kind: str) -> dict[str, _Object]:
     found: dict[str, _Object] = {}
     for _, what, key, value, statement, undoing, is_ours in _rows(session, live, kind):
-        one = found.setdefault(what, _Object(bool(is_ours), []))
+        one = found.setdefault(what, _Object(bool(is_ours), value, []))
         if kind != GRANT or key:  # nobody may have been granted anything
             attribute = _Attribute(key=key, value=value, statement=statement, undoing=undoing or "")
             one.attributes.append(attribute)

@@ -41,6 +41,12 @@ SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint
    AND conrelid NOT IN (SELECT to_regclass('public.' || quote_ident(t))
                           FROM unnest(%(tables)s::text[]) AS t)
 """
+_OF_OTHERS = """
+SELECT c.relname::text, pg_get_userbyid(c.relowner)::text FROM pg_class AS c
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+   AND c.relname = ANY(%s) AND NOT pg_has_role(c.relowner, 'USAGE')
+ ORDER BY 1
+"""
 _ATTEMPT = "SET LOCAL lock_timeout = '50ms'"
 _PIECE = 1 << 18
 STAMP = "alembic_version"
@@ -59,6 +65,8 @@ def obstacles(live: Session, restored: Session, going: Iterable[str] = ()) -> It
             yield f"table {table} is in the backup and not in the database"
         elif missing := sorted(set(columns) - set(here[table])):
             yield f"column {table}.{missing[0]} is in the backup and not in the database"
+    for table, owner in live.rows(_OF_OTHERS, (list(tables),)):
+        yield f"table {table} belongs to {owner}: this role may not replace its rows"
     for pointing, at in live.rows(_POINTING_HERE, {"tables": list(tables)}):
         if pointing not in gone:
             yield f"{pointing} refers to {at} and is not in the backup"
