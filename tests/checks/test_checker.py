@@ -15,7 +15,7 @@ from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.checks.somebody_administers import SomebodyAdministers
 from opssight_migrate.engine import checker
 from opssight_migrate.model.errors import ExitCode, LockBudgetError, StatementError
-from opssight_migrate.model.events import Event, LockAwaited
+from opssight_migrate.model.events import CheckStarted, Event, LockAwaited
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres.session import Session
@@ -100,9 +100,13 @@ def test_a_check_sees_one_snapshot(populated: Session, opened: Callable[[str], S
 
 
 def test_every_check_passes_on_a_migrated_database(migrated: Session) -> None:
-    outcomes = list(checker.run_checks(CHECKS, CheckContext(session=migrated)))
+    heard: list[Event] = []
+    outcomes = list(checker.run_checks(CHECKS, CheckContext(session=migrated, emit=heard.append)))
 
     assert [one.check for one in outcomes] == list(CHECKS)
+    begun = [one for one in heard if isinstance(one, CheckStarted)]
+    assert [one.check_id for one in begun] == [check.id for check in CHECKS]
+    assert [one.number for one in begun] == list(range(1, begun[0].checks_total + 1))
     bad = [f for one in outcomes for f in one.findings if f.severity is not Severity.NOTE]
     assert bad == []
     skipped = {one.check.id: one.skipped for one in outcomes if one.skipped}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -100,11 +101,41 @@ def test_an_unknown_revision_is_refused_and_part_of_a_name_is_not_a_name(
     session = opened(conninfo)
     session.execute("UPDATE alembic_version SET version_num = %s", (stamp,))
 
+    settings = settings_for(conninfo)
     with nothing_changes(session):
-        report = run(settings_for(conninfo))
+        refused = run(settings), verify(settings, settings.profile(None), emit=unheard)
+        shown = status(settings, settings.profile(None), emit=unheard)
 
-    assert (report.exit_code, error_of(report)[0]) == (7, "OM301")
-    assert f"revision {stamp!r} is none of the published ones" in error_of(report)[1]
+    for report in refused:
+        assert (report.exit_code, error_of(report)[0]) == (7, "OM301")
+        assert f"revision {stamp!r} is none of the published ones" in error_of(report)[1]
+    assert shown.exit_code == 0
+    assert any(f"revision {stamp!r} is none" in one.message for one in shown.diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("SELECT 1", "there is nothing to verify: no revision of OpsSight is stamped"),
+        ("CREATE TABLE users (id int)", "is not made by OpsSight's Alembic chain"),
+    ],
+)
+def test_what_is_no_opssight_is_never_called_as_it_should_be(
+    new_database: NewDatabase,
+    opened: Opened,
+    settings_for: SettingsFor,
+    made: LiteralString,
+    said: str,
+) -> None:
+    conninfo = new_database()
+    opened(conninfo).execute(made)
+    settings = settings_for(conninfo)
+
+    report = verify(settings, settings.profile(None), emit=unheard)
+
+    assert (report.exit_code, error_of(report)[0]) == (7, "OM302")
+    assert said in error_of(report)[1]
+    assert report.checks == ()
 
 
 def test_two_stamps_are_refused(

@@ -202,11 +202,24 @@ def test_what_to_do_next_stands_with_the_verdict() -> None:
 
 
 def test_a_good_report_says_so_and_has_no_findings() -> None:
-    page = html.page(report(status="ok", exit_code=0, checks=(), diagnostics=()))
+    passed = CheckResult(id="x", title="x", category="audit", status="passed", findings=0)
+    skipped = CheckResult(id="y", title="y", category="audit", status="skipped", findings=0)
+    good = {"status": "ok", "exit_code": 0, "diagnostics": ()}
+    page = html.page(report(**good, checks=(passed,)))
+    partly = html.page(report(**good, checks=(passed, skipped)))
 
     assert "<h1>Everything is as it should be</h1>" in page
     assert '<div class="verdict good">' in page
     assert "What was found" not in page
+    assert "<h1>Everything is as it should be (1 of 2 checks skipped)</h1>" in partly
+
+
+def test_where_every_check_was_skipped_nothing_is_called_good() -> None:
+    skipped = CheckResult(id="y", title="y", category="audit", status="skipped", findings=0)
+    page = html.page(report(status="ok", exit_code=0, checks=(skipped,), diagnostics=()))
+
+    assert "<h1>Nothing was checked</h1>" in page
+    assert '<div class="verdict">' in page
 
 
 def test_a_report_of_nothing_but_an_error_is_a_page_too() -> None:

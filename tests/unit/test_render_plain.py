@@ -8,6 +8,7 @@ import threading
 from opssight_migrate.model.events import (
     BatchDone,
     Blocked,
+    CheckStarted,
     Event,
     LockAwaited,
     Noted,
@@ -144,6 +145,22 @@ def test_short_steps_of_a_long_run_are_told_once_ten_seconds_are_over() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "step 3/4 s3 t: still at work after 2.0 s"
     assert lines[1:] == ["s3: done, 4.0 s", "step 4/4 s4 t", "s4: done, 4.0 s"]
+
+
+def test_a_verification_that_takes_long_says_at_which_check_it_is() -> None:
+    clock, stream = Clock(), io.StringIO()
+    progress = PlainProgress(stream, clock=clock)
+    for number, check_id in enumerate(("quick", "slow", "last"), start=1):
+        progress.emit(
+            CheckStarted(check_id=check_id, title="It is so", number=number, checks_total=3)
+        )
+        clock.now += 5 if check_id == "quick" else 12
+        progress.tick()
+    assert stream.getvalue().splitlines() == [
+        "check 2/3 slow: still at work after 12 s",
+        "check 3/3 last  It is so",
+        "check 3/3 last: still at work after 12 s",
+    ]
 
 
 def test_nothing_beats_while_a_question_is_open() -> None:

@@ -77,7 +77,8 @@ def _is_blocked(prospect: Prospect) -> bool:
     At its target a reader who may not migrate, or a standby, is up to date all the same.
     """
     plan = prospect.plan
-    if revisions.is_at_least(plan.revision_from, plan.revision_to):
+    known = plan.revision_from is not None and revisions.is_published(plan.revision_from)
+    if known and revisions.is_at_least(plan.revision_from, plan.revision_to):
         return any(blocker.kind is Obstacle.SHAPE for blocker in plan.blockers)
     return bool(plan.blockers)
 

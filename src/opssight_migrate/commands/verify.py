@@ -14,9 +14,9 @@ from opssight_migrate.commands import way_back, wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.way_back import WayBack
-from opssight_migrate.engine import checker
+from opssight_migrate.engine import checker, preflight
 from opssight_migrate.engine.checker import Outcome
-from opssight_migrate.model.errors import ExitCode, UsageError
+from opssight_migrate.model.errors import ExitCode, ShapeError, UsageError
 from opssight_migrate.model.events import Emit, Event
 from opssight_migrate.model.plan import Severity
 from opssight_migrate.model.report import (
@@ -29,6 +29,7 @@ from opssight_migrate.model.report import (
     ReportStep,
     Rows,
 )
+from opssight_migrate.opssight.golden import Catalogue
 from opssight_migrate.postgres import (
     catalog,
     connect,
@@ -88,14 +89,18 @@ def verify(
             draft.database = connect.facts(session)
             budget_s = profile.lock_budget.total_seconds()
 
-            def look() -> None:
+            def look() -> Catalogue:
                 with session.reading():
                     draft.revision_to = catalog.current_revision(session)
-                    draft.shims = standing.shims_standing(reader.read_catalogue(session))
                     draft.last_run = _last_run(session)
+                    return reader.read_catalogue(session)
 
             # From PostgreSQL 17 on, reading a default waits for its table.
-            read_waits.unhindered(session, look, name="verify", budget_s=budget_s, emit=tell)
+            actual = read_waits.unhindered(
+                session, look, name="verify", budget_s=budget_s, emit=tell
+            )
+            _refuse_unknown(draft.revision_to, actual)
+            draft.shims = standing.shims_standing(actual)
             ctx = CheckContext(
                 session=session,
                 time_series=profile.time_series,
@@ -112,6 +117,18 @@ def verify(
             draft.status = "findings"
             draft.next.append(_see("status", request, "see what a run would do about it"))
     return draft.report()
+
+
+def _refuse_unknown(current: str | None, actual: Catalogue) -> None:
+    """Raise RefusedError where nobody can say what must hold: not OpsSight's, or not there yet."""
+    if refusal := preflight.refusal(preflight.shape(current, actual)):
+        raise refusal
+    if current is None:
+        raise ShapeError(
+            "there is nothing to verify: no revision of OpsSight is stamped in this database",
+            where="alembic_version",
+            hint="check the profile's URL: opssight-migrate status",
+        )
 
 
 def _rehearsal(

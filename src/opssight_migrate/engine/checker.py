@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from opssight_migrate.checks.base import Check, CheckContext, NotAskableError
 from opssight_migrate.model.errors import StatementError
+from opssight_migrate.model.events import CheckStarted
 from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import catalog, read_waits
@@ -37,8 +38,13 @@ def run_checks(
 
     Raises: LockBudgetError, where somebody keeps a table locked that a check reads.
     """
-    for check in checks:
+    for number, check in enumerate(checks, start=1):
         pause_point()
+        ctx.emit(
+            CheckStarted(
+                check_id=check.id, title=check.title, number=number, checks_total=len(checks)
+            )
+        )
         started = time.monotonic()
         findings: list[Finding] = []
         skipped = None

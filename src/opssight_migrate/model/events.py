@@ -187,6 +187,16 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckStarted:
+    """``verify`` asks its next check."""
+
+    check_id: str
+    title: str
+    number: int
+    checks_total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProofStarted:
     """The closing verification begins: catalogue, rows, rights."""
 
@@ -317,6 +327,7 @@ Event = (
     | RevisionUndone
     | StepFinished
     | Noted
+    | CheckStarted
     | ProofStarted
     | TableCompared
     | QueryMeasured

@@ -92,6 +92,8 @@ class Activity:
                 self._begin("making the backup")
             case told.BackupMade():
                 self._begin("starting")
+            case told.CheckStarted():
+                self._begin(f"check {event.number}/{event.checks_total} {event.check_id}")
             case told.ProofStarted():
                 self._begin("comparing with the rows before")
             case _ if self.work is not None:

@@ -10,12 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from opssight_migrate.model.report import Diagnostic, Report
 from opssight_migrate.render.chart import bars, time_taken
 from opssight_migrate.render.performance_text import pages_of, server_sentence, times_of
-from opssight_migrate.render.phrases import counted
+from opssight_migrate.render.phrases import counted, verified
 from opssight_migrate.render.visible import visible, visible_lines
 
 _GOOD = {"ok", "nothing_to_do"}
 _VERDICTS = {
-    "ok": "Everything is as it should be",
     "nothing_to_do": "There was nothing to do",
     "pending": "There is something to do",
     "findings": "Something is wrong",
@@ -36,7 +35,7 @@ def page(report: Report) -> str:
     catalogue = {check.id for check in report.checks if check.category == "schema"}
     return _template().render(
         report=report,
-        good=report.status in _GOOD and not (report.command == "verify" and bad),
+        good=_is_good(report, bad),
         verdict=_verdict(report),
         found=[one for one in bad if one.code not in catalogue],
         differences=[one for one in report.diagnostics if one.code in catalogue],
@@ -54,9 +53,19 @@ def _verdict(report: Report) -> str:
         found = sum(check.findings for check in failed)
         asked = sum(1 for check in report.checks if check.status != "skipped")
         return f"{counted(found, 'finding')} in {len(failed)} of {asked} checks"
-    if report.status == "ok" and report.command != "verify":
-        return f"{report.command}: done"
+    if report.status == "ok":
+        return verified(report).capitalize() if _asks(report) else f"{report.command}: done"
     return _VERDICTS[report.status]
+
+
+def _is_good(report: Report, bad: list[Diagnostic]) -> bool:
+    if _asks(report) and (bad or all(check.status == "skipped" for check in report.checks)):
+        return False
+    return report.status in _GOOD
+
+
+def _asks(report: Report) -> bool:
+    return report.command == "verify"
 
 
 def _mending(diagnostics: tuple[Diagnostic, ...]) -> str:

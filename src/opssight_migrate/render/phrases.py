@@ -90,6 +90,8 @@ def _progress(event: Event) -> str:
         case told.StepFinished():
             rows = "" if event.rows is None else f", {counted(event.rows, 'row')}"
             return f"{event.step_id}: done{rows}, {duration(event.elapsed_s)}"
+        case told.CheckStarted():
+            return f"check {event.number}/{event.checks_total} {event.check_id}  {event.title}"
         case told.ProofStarted():
             return f"comparing {counted(event.tables, 'table')}"
         case told.TableCompared():
@@ -175,6 +177,16 @@ def labelled(severity: str, message: str, code: str | None, hint: str | None) ->
     """Return "warning[OM310]: message (hint)" as one line."""
     label = f"{severity}[{code}]" if code else severity
     return visible(f"{label}: {message}" + (f" ({hint})" if hint else ""))
+
+
+def verified(report: Report) -> str:
+    """Return the verdict of a verification without a finding, and how much of it was asked."""
+    skipped = sum(check.status == "skipped" for check in report.checks)
+    if skipped == len(report.checks):
+        return "nothing was checked"
+    all_of_them = counted(len(report.checks), "check")
+    left_out = f" ({skipped} of {all_of_them} skipped)" if skipped else ""
+    return f"everything is as it should be{left_out}"
 
 
 def error_lines(report: Report) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from opssight_migrate.model.plan import DatabaseFacts
 from opssight_migrate.model.report import CheckResult, Diagnostic, Report, ReportStep
 from opssight_migrate.render.performance_text import performance_lines
-from opssight_migrate.render.phrases import count, counted, duration
+from opssight_migrate.render.phrases import count, counted, duration, verified
 from opssight_migrate.render.plan_text import heading, shims_line, table
 from opssight_migrate.render.visible import visible, visible_lines
 
@@ -205,7 +205,7 @@ def _last_run(report: Report) -> list[str]:
 def _status(report: Report) -> str:
     word = _STATUS[report.status]
     if report.status == "ok" and report.command == "verify":
-        word = "everything is as it should be"
+        word = verified(report)
     if report.status == "ok" and report.command == "status":
         word = "up to date"
     if report.status == "pending" and report.command == "status" and not report.steps:
