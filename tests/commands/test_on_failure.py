@@ -164,8 +164,8 @@ def test_rows_that_differ_are_left_to_be_looked_at(
     conninfo = database_at(START)
     compare = proof.compare
 
-    def lost(*given: Any) -> Verdict:
-        return Verdict(proof=compare(*given).proof, lost=("users",))
+    def lost(*given: Any, **named: Any) -> Verdict:
+        return Verdict(proof=compare(*given, **named).proof, lost=("users",))
 
     monkeypatch.setattr(proof, "compare", lost)
     report = run(settings_for(conninfo))
