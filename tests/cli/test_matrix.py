@@ -40,6 +40,7 @@ CONNECTING = {
     "history": [],
     "backup create": [],
 }
+SUMMARIZED = {"migrate", "rollback", "cleanup", "verify", "status", "doctor"}
 OFFLINE = {"check", "explain", "init", "backup list", "backup verify"}
 
 
@@ -83,6 +84,7 @@ def ended(place: Path, *args: str) -> tuple[str, int]:
     found = document_of(started(place, *args))
     words = args[:2] if args[0] == "backup" else args[:1]
     assert found["command"] == " ".join(words)
+    assert found["next"] or found["exit_code"] or args[0] not in SUMMARIZED
     return found["status"], found["exit_code"]
 
 

@@ -144,6 +144,7 @@ class _Cleanup:
             raise refusal
         if not things:
             self.draft.status = "nothing_to_do"
+            self._next("status", undertaking.WHAT_MAY_FOLLOW)
             return
         if self.request.dry_run:
             self.draft.status = "pending"

@@ -37,6 +37,7 @@ from opssight_migrate.model.events import (
 )
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Next, Report, Status
+from opssight_migrate.opssight import revisions
 from opssight_migrate.postgres import (
     exclusive,
     hypertables,
@@ -137,6 +138,7 @@ class _Migration:
         self._refuse(prospect.plan)
         if prospect.is_empty:
             self.draft.status = "nothing_to_do"
+            self._next("status", undertaking.WHAT_MAY_FOLLOW)
             return
         self._keep_or_compare(prospect)
         if self.request.tells_sql:
@@ -242,14 +244,18 @@ class _Migration:
             undertaking.look_again(self.session, self.draft)
             elapsed_s = time.monotonic() - started
             self.emit(RunFinished(run_id=book.run_id, status=status, elapsed_s=elapsed_s))
+        self._say_what_next(plan)
+
+    def _say_what_next(self, plan: Plan) -> None:
         self._next("verify", "prove it again, any time")
-        self.draft.next.append(
-            Next(
-                command="deploy the new OpsSight release",
-                why="the old one goes on working until then",
-            )
-        )
-        if self.draft.shims:
+        final = wiring.target_of(self.profile, None)
+        is_final = revisions.is_at_least(self.target, final)
+        if is_final:
+            why = "the old one goes on working until then"
+            self.draft.next.append(Next(command="deploy the new OpsSight release", why=why))
+        else:
+            self._next("migrate", f"on to {final}")
+        if self.draft.shims and is_final:
             self._next(
                 "cleanup --shims",
                 f"once the old one is gone: until then {len(self.draft.shims)} shims stay for it",

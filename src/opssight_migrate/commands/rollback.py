@@ -119,6 +119,7 @@ class SchemaRollback:
             raise refusal
         if back.is_empty:
             self.draft.status = "nothing_to_do"
+            self._next("status", undertaking.WHAT_MAY_FOLLOW)
             return
         if self.request.dry_run:
             self.draft.status = "pending"

@@ -93,8 +93,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"--plan: cannot read {path}: {error}", hint="make one with migrate -n --plan-out FILE"
+            f"--plan: cannot read {path}: {why}", hint="make one with migrate -n --plan-out FILE"
         ) from None
     if not isinstance(saved, dict) or saved.get("version") != _VERSION:
         raise UsageError(

@@ -33,6 +33,9 @@ from opssight_migrate.postgres.signals import Monitor
 from opssight_migrate.settings import Profile, Settings
 from opssight_migrate.steps.base import StepContext
 
+WHAT_MAY_FOLLOW = "where the database is, and what may follow"
+"""Why to look at the status where there was nothing to do."""
+
 CHUNKS_WHY = "compress and split the tables that became chunks: until then their policies wait"
 """Why an adopted chunk is not kept for ever."""
 

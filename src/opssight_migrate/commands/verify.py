@@ -10,7 +10,7 @@ from typing import Literal
 from opssight_migrate import web
 from opssight_migrate.checks import CHECKS
 from opssight_migrate.checks.base import CATEGORIES, Check, CheckContext, Rehearsal
-from opssight_migrate.commands import way_back, wiring
+from opssight_migrate.commands import undertaking, way_back, wiring
 from opssight_migrate.commands.draft import Draft
 from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.way_back import WayBack
@@ -116,6 +116,8 @@ def verify(
         if draft.exit_code is ExitCode.FINDINGS:
             draft.status = "findings"
             draft.next.append(_see("status", request, "see what a run would do about it"))
+        else:
+            draft.next.append(_see("status", request, undertaking.WHAT_MAY_FOLLOW))
     return draft.report()
 
 
