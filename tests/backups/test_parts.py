@@ -161,3 +161,12 @@ def test_more_than_one_is_taken_where_it_pays(
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
 
     assert parts.jobs_for({"users": stored // 2, "teams": stored // 2}) == jobs
+
+
+def test_what_is_mostly_one_table_is_dumped_by_one() -> None:
+    big = 100 * parts.PAYS_BYTES
+
+    assert parts.jobs_for({"users": big, "teams": parts.PAYS_BYTES // 2 - 1}) == 1
+    assert parts.jobs_for({"users": big, "teams": parts.PAYS_BYTES // 2}) == parts.jobs_for(
+        {"users": big, "teams": big}
+    )

@@ -31,8 +31,13 @@ WHOLE: Stages = ((Part(name="", holds="all"),),)
 
 
 def jobs_for(sizes: Mapping[str, int]) -> int:
-    """Return how many pg_dump are worth it: one for each core of ours, where there is much."""
-    if sum(sizes.values()) < PAYS_BYTES:
+    """Return how many pg_dump are worth it: one for each core of ours, where there is much.
+
+    A table is not cut, so that what counts is what can be dumped beside the biggest one.
+    """
+    stored = sum(sizes.values())
+    beside = stored - max(sizes.values(), default=0)
+    if stored < PAYS_BYTES or beside < PAYS_BYTES // 2:
         return 1
     return min(os.cpu_count() or 1, _MOST)
 
