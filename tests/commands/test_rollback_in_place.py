@@ -191,12 +191,33 @@ def test_whatever_stops_it_leaves_every_row_and_the_same_command_goes_on(
         patch.setattr(refill, "lock", write_first)
         refused = restored(settings, path)
     assert refused.exit_code == 9
-    assert "somebody wrote after the safety backup began" in error_of(refused)[1]
+    assert "somebody wrote after the plan was made" in error_of(refused)[1]
 
     again = restored(settings, path)
 
     assert again.exit_code == 0, again.diagnostics
     assert session.scalar("SELECT count(*) FROM team_memberships") > 0
+
+
+def test_what_is_written_while_the_question_stands_open_stops_it(
+    settings: Settings, opened: Callable[[str], Session], tmp_path: Path
+) -> None:
+    session = opened(conninfo_of(settings))
+    path = backed_up(settings)
+    shelf = sorted((tmp_path / "shelf").iterdir())
+
+    def write(plan: Plan, _: object) -> None:
+        assert not [one for one in plan.losses if one.what.startswith("teams")]
+        session.execute("UPDATE teams SET name = 'of now' WHERE id = (SELECT min(id) FROM teams)")
+
+    refused = restored(settings, path, write)
+
+    assert refused.exit_code == 7
+    code, message = error_of(refused)
+    assert code == "OM325"
+    assert message.endswith("teams: 1 rows written, 1 changed or deleted")
+    assert session.scalar("SELECT name FROM teams ORDER BY id LIMIT 1") == "of now"
+    assert sorted((tmp_path / "shelf").iterdir()) == shelf
 
 
 def test_without_a_backup_of_now_it_is_refused(settings: Settings) -> None:

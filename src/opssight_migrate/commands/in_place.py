@@ -114,14 +114,15 @@ class InPlace:
     argv_hint: str
     has_gone_back: bool = field(default=False, init=False)
 
-    def go(self, restored: Session, back: Retreat, onward: str | None) -> None:
+    def go(self, restored: Session, back: Retreat, onward: str | None, planned: Moment) -> None:
         """Make the proven safety backup, go back by schema, and replace the rows.
 
-        ``onward`` is a revision to go on to afterwards. Raises: BackupError and such, with nothing
-        changed; PartialError once the schema went back: the same command goes on from there.
+        ``onward`` is a revision to go on to afterwards, ``planned`` the moment whose losses the
+        plan counts. Raises: WrittenMeanwhileError, BackupError and such, with nothing changed;
+        PartialError once the schema went back: the same command goes on from there.
         """
         with self.live.reading():
-            moment = standstill.moment(self.live)
+            self._refuse_written(planned)
         order = replace(safety.order(self.profile), proves=True, elsewhere=self.elsewhere)
         made = creation.create(self.live, order, self.emit)
         self.draft.artifacts += safety.artifacts_of(made)
@@ -134,7 +135,7 @@ class InPlace:
         facts = undertaking.facts_of(COMMAND, self.settings, self.profile, self.plan)
         book = Journal.begin(self.live, facts)
         try:
-            self._replace(book, restored, moment)
+            self._replace(book, restored, planned)
         except MigrateError as error:
             if not self.live.connection.closed:
                 self.live.execute("ROLLBACK")
@@ -160,7 +161,7 @@ class InPlace:
         with work.stop.listening():
             work.carry_out(back)
 
-    def _replace(self, book: Journal, restored: Session, moment: Moment) -> None:
+    def _replace(self, book: Journal, restored: Session, planned: Moment) -> None:
         steps = self.plan.steps
         number = next(i for i, one in enumerate(steps, 1) if one.step_id == REFILL)
         title = steps[number - 1].title
@@ -179,7 +180,7 @@ class InPlace:
             tables = [*columns, refill.STAMP]
             refill.lock(self.live, tables, self.profile.lock_budget.total_seconds())
             book.guard()
-            self._refuse_written(moment, self.has_gone_back)
+            self._refuse_written(planned)
             refill.refill(self.live, restored, tables, told)
             large_objects.replace(self.live, restored)
             self._make_alike(restored)
@@ -192,15 +193,15 @@ class InPlace:
         self.emit(StepFinished(step_id=REFILL, title=title, rows=rows, elapsed_s=elapsed_s))
         self.emit(RunFinished(run_id=book.run_id, status="ok", elapsed_s=elapsed_s))
 
-    def _refuse_written(self, moment: Moment, has_gone_back: bool) -> None:
-        """Nobody can write now; what was written after the safety backup began is in none."""
-        found = standstill.written_since(self.live, moment)
+    def _refuse_written(self, planned: Moment) -> None:
+        """What was written since is in no plan that anybody agreed to, and maybe in no backup."""
+        found = standstill.written_since(self.live, planned)
         # Going back by schema leaves rows of ours in the audit log.
-        ours = {"audit_logs"} if has_gone_back else set[str]()
+        ours = {"audit_logs"} if self.has_gone_back else set[str]()
         if written := [one for one in found if one.table not in ours]:
             told = "; ".join(one.sentence for one in written)
             raise WrittenMeanwhileError(
-                f"somebody wrote after the safety backup began, and that is in none: {told}",
+                f"somebody wrote after the plan was made, and it does not count that: {told}",
                 where=written[0].table,
                 hint="stop what writes, and give the same command again",
             )

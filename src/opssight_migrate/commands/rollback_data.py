@@ -173,7 +173,7 @@ class _Restore:
     ) -> None:
         restored = self._restored(source, other, new)
         try:
-            plan, onward, _ = self._planned(plan, source, other, restored)
+            plan, onward, planned = self._planned(plan, source, other, restored)
             ctx = wiring.looking(self.live, self.profile, self.emit)
             back = retreat(ctx, catalog.current_revision(restored) or "")
             plan = in_place_plan.completed(plan, back, onward, self.live, restored)
@@ -192,7 +192,7 @@ class _Restore:
                 emit=self.emit,
                 argv_hint=self.request.argv_hint,
             )
-            work.go(restored, back, self.request.to_revision)
+            work.go(restored, back, self.request.to_revision, planned)
         finally:
             restored.close()
 
