@@ -79,8 +79,9 @@ def test_the_load_is_that_of_the_old_release(attempts: Attempts) -> None:
     for one in attempts.shows:
         during, seconds = one.ours.during, one.ours.ended - one.ours.started
         assert len(during.statements) >= 0.95 * 200 * seconds
+        # The timetable is that of one second, in any order: a part of one may lack a kind.
         for kind in KINDS:
-            assert during.latencies(kind).statements >= 0.9 * FEWEST_A_SECOND * seconds, kind
+            assert during.latencies(kind).statements >= 0.9 * FEWEST_A_SECOND * int(seconds), kind
 
 
 def test_no_statement_of_the_old_release_fails(attempts: Attempts) -> None:
