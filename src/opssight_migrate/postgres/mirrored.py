@@ -41,6 +41,8 @@ def without_rights(live: Session, host: Session, database: str) -> Iterator[Sess
     for name, kind in ((_READER, SQL("LOGIN")), (_OWNERS, SQL("NOLOGIN"))):
         if name not in there:
             host.execute(SQL("CREATE ROLE {} {}").format(Identifier(name), kind))
+    # A run that was killed while it made an extension may have left it otherwise.
+    host.execute(SQL("ALTER ROLE {} NOSUPERUSER").format(reader))
     for (name,) in host.rows(_ORDINARY, ([_READER, _OWNERS],)):
         host.execute(SQL("GRANT {} TO {}").format(Identifier(name), reader))
         host.execute(SQL("GRANT {} TO {}").format(owners, Identifier(name)))
