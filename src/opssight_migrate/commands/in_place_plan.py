@@ -81,7 +81,7 @@ def announced(
         "this role may make no database: rows are replaced where they stand. Everybody waits then,"
         f" readers too, for about {usual:,.1f} s, at worst {worst:,.1f} s",
         *along,
-        "the rows of now are in the safety backup only; what is written after that backup began"
+        "the rows of now are in the safety backup only; what is written after this plan was made"
         " stops the run",
     )
 

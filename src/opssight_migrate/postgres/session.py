@@ -134,22 +134,23 @@ class Session:
         """
         is_outermost = self.connection.info.transaction_status == TransactionStatus.IDLE
         undone: Exception | None = None
-        with translated(), self.connection.transaction():
-            if one_snapshot:
-                self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            if self.accounting is None or not is_outermost:
-                yield
-                return
-            with self.accounting():
-                try:
-                    with self.connection.transaction():
-                        yield
-                except Exception as error:
-                    if self.connection.info.transaction_status != TransactionStatus.INTRANS:
-                        raise  # the connection is gone, and nothing can be said of what it wrote
-                    undone = error
-        if undone is not None:
-            raise undone
+        with translated():
+            with self.connection.transaction():
+                if one_snapshot:
+                    self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                if self.accounting is None or not is_outermost:
+                    yield
+                    return
+                with self.accounting():
+                    try:
+                        with self.connection.transaction():
+                            yield
+                    except Exception as error:
+                        if self.connection.info.transaction_status != TransactionStatus.INTRANS:
+                            raise  # the connection is gone; nothing can be said of what it wrote
+                        undone = error
+            if undone is not None:
+                raise undone
 
     @contextmanager
     def reading(self) -> Iterator[None]:
