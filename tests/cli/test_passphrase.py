@@ -40,6 +40,7 @@ def backup(tmp_path: Path) -> Path:
     properties = Properties(
         owner="o", encoding="UTF8", collate="C", ctype="C", provider="c", locale=None,
         comment=None, connection_limit=-1, grants=None, settings=(),
+        tablespace="pg_default",
     )  # fmt: skip
     manifest = Manifest(
         tool="t", made_at=utc_now(), environment="local", revision=None, origin=origin,

@@ -14,8 +14,6 @@ from opssight_migrate.model.errors import ManifestError
 
 SUFFIX = ".manifest.json"
 
-# What manifests from before it was written down say by saying nothing.
-_USUAL_PLACE = "pg_default"
 Section = Literal["all", "pre-data", "data", "post-data"]
 Sealing = Literal["plain", "keys", "passphrase"]
 
@@ -56,7 +54,7 @@ class Properties(_Part):
     connection_limit: int
     grants: tuple[tuple[str | None, str, bool], ...] | None
     settings: tuple[tuple[str | None, str, str], ...]
-    tablespace: str = _USUAL_PLACE
+    tablespace: str
 
 
 class DumpPart(_Part):
@@ -168,7 +166,5 @@ def sha256_of(content: bytes) -> str:
 
 def _hmac(manifest: Manifest, key: SecretStr) -> str:
     body: dict[str, Any] = manifest.model_dump(mode="json", exclude={"hmac"})
-    if body["properties"]["tablespace"] == _USUAL_PLACE:
-        del body["properties"]["tablespace"]
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return hmac.new(key.get_secret_value().encode(), text.encode(), hashlib.sha256).hexdigest()

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from opssight_migrate.model.errors import LockBudgetError
 from opssight_migrate.model.events import StatementStarted
-from opssight_migrate.postgres import hypertables, references, timescale
+from opssight_migrate.postgres import hypertables, references, sizes, timescale
 from opssight_migrate.postgres.hypertables import ASIDE, Chunk, Series
 from opssight_migrate.postgres.locks import Door, Mode, Wanted
 from opssight_migrate.postgres.session import Session
@@ -39,10 +39,6 @@ SELECT DISTINCT (EXTRACT(epoch FROM date_bin({interval}, {time}, 'epoch')) * 100
 """
 _SPLIT = "CALL {split}({chunk}, split_at => timestamptz 'epoch' + {at} * interval '1 microsecond')"
 _OLD_AT = "SELECT %(end)s::timestamptz + %(after)s::interval"
-_ROWS = """
-SELECT greatest(reltuples, 0)::int8 FROM pg_class
- WHERE oid = to_regclass(quote_ident(%s) || '.' || quote_ident(%s))
-"""
 _COUNTED = "SELECT count(*) FROM {}"
 _RENAMED = "ALTER TABLE {chunk} RENAME TO {name}"
 # Where somebody reads the chunk at that moment, it cannot be truncated: then its rows are deleted.
@@ -75,7 +71,7 @@ def pieces(session: Session, table: str) -> tuple[Chunk, ...]:
 
 def rows(session: Session, chunk: Chunk) -> int:
     """Return how many rows a chunk has: by statistics, or counted where there are none."""
-    guessed = int(session.scalar(_ROWS, (chunk.schema, chunk.name)) or 0)
+    guessed = sizes.rows(session, chunk.name, chunk.schema)
     counted = sql.SQL(_COUNTED).format(sql.Identifier(chunk.schema, chunk.name))
     return guessed or int(session.scalar(counted))
 

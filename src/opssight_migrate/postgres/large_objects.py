@@ -8,7 +8,7 @@ from opssight_migrate.postgres.session import Session
 
 _PIECE = 1 << 20
 _WRITABLE = 0x20000  # INV_WRITE; Source: PostgreSQL 18, src/include/libpq/libpq-fs.h.
-_ALL = "SELECT oid FROM pg_largeobject_metadata ORDER BY oid"
+_ALL = "SELECT oid FROM pg_largeobject_metadata"
 _OF_OTHERS = """
 SELECT oid, pg_get_userbyid(lomowner)::text FROM pg_largeobject_metadata
  WHERE NOT pg_has_role(lomowner, 'USAGE') ORDER BY oid
@@ -28,7 +28,7 @@ def replace(live: Session, wanted: Session) -> int:
 
     Only what differs is touched: each one that is takes a place in the server's lock table.
     """
-    here, there = ({int(oid) for (oid,) in one.rows(_ALL)} for one in (live, wanted))
+    here, there = _all(live), _all(wanted)
     changed = here ^ there
     for oid in sorted(here - there):
         live.scalar("SELECT lo_unlink(%s)", (oid,))
@@ -45,8 +45,12 @@ def replace(live: Session, wanted: Session) -> int:
 
 def differing(live: Session, wanted: Session) -> int:
     """Return how many are not the same in both."""
-    here, there = ({int(oid) for (oid,) in one.rows(_ALL)} for one in (live, wanted))
+    here, there = _all(live), _all(wanted)
     return len(here ^ there) + sum(not _is_equal(live, wanted, oid) for oid in here & there)
+
+
+def _all(session: Session) -> set[int]:
+    return {int(oid) for (oid,) in session.rows(_ALL)}
 
 
 def _copy(live: Session, wanted: Session, oid: int) -> None:

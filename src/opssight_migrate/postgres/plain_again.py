@@ -20,6 +20,7 @@ from opssight_migrate.postgres import (
     catalog,
     hypertables,
     references,
+    sizes,
     timescale,
 )
 from opssight_migrate.postgres.carried import Piece
@@ -47,10 +48,6 @@ SELECT {time}, id FROM batch ORDER BY {time} DESC, id DESC LIMIT 1
 """
 _REPEATED = """
 SELECT id FROM {table} GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 5
-"""
-_GUESSED = """
-SELECT greatest(reltuples, 0)::int8 FROM pg_class
- WHERE oid = to_regclass(quote_ident(%s) || '.' || quote_ident(%s))
 """
 _NARROW_KEY = "{}_pkey_of_id"
 
@@ -85,7 +82,7 @@ def outlook(session: Session, table: str) -> Outlook:
     query = sql.SQL("SELECT {}({})").format(count, sql.Literal(f"public.{table}"))
     rows = int(session.scalar(query) or 0)
     if back is not None:
-        rows -= int(session.scalar(_GUESSED, (back.schema, back.name)) or 0)
+        rows -= sizes.rows(session, back.name, back.schema)
     others = tuple(wanted.table for wanted in _pointed_at(session, table))
     return Outlook(is_detached=back is not None, rows=max(rows, 0), others=others)
 

@@ -8,7 +8,7 @@ from opssight_migrate.postgres.session import Session
 
 _ROWS = """
 SELECT greatest(coalesce(max(reltuples), 0), 0)::bigint
-  FROM pg_class WHERE oid = to_regclass('public.' || quote_ident(%(table)s))
+  FROM pg_class WHERE oid = to_regclass(quote_ident(%(schema)s) || '.' || quote_ident(%(table)s))
 """
 _WIDTH = """
 SELECT coalesce(sum(avg_width), 0)::bigint FROM pg_stats
@@ -33,9 +33,9 @@ SELECT coalesce(sum(pg_table_size(c.oid)), 0)::bigint
 _UNKNOWN_WIDTH_BYTES = 16
 
 
-def rows(session: Session, table: str) -> int:
+def rows(session: Session, table: str, schema: str = "public") -> int:
     """Return the guessed number of rows; 0 for a table never analysed, or not there."""
-    return int(session.scalar(_ROWS, {"table": table}))
+    return int(session.scalar(_ROWS, {"table": table, "schema": schema}))
 
 
 def key_width_bytes(session: Session, table: str, columns: Sequence[str]) -> int:
