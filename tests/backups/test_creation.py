@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import signal
 import stat
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,15 @@ from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from tests.backups.conftest import Key, Make
 
-from opssight_migrate.backups import comparison, dump, room, scratch, seal, verification
+from opssight_migrate.backups import (
+    comparison,
+    compression,
+    dump,
+    room,
+    scratch,
+    seal,
+    verification,
+)
 from opssight_migrate.backups.shelf import Shelf, Shelved, taken
 from opssight_migrate.model.errors import (
     BackupError,
@@ -99,12 +109,45 @@ def test_the_manifest_tells_the_digests_of_the_dumps_own_snapshot(
     verification.check_restore(made, key.identities, populated)
 
 
-def test_a_plain_backup_is_what_pg_restore_reads(populated: Session, make: Make) -> None:
+def test_a_plain_backup_is_an_archive_of_pg_dump_in_a_file_of_zstd(
+    populated: Session, make: Make
+) -> None:
     made = make(populated, recipients=())
 
-    assert made.path.read_bytes().startswith(b"PGDMP")
-    assert made.path.suffix == ".dump"
+    content, archive = made.path.read_bytes(), made.path.with_name("archive")
+    assert made.path.name.endswith("Z.dump.zst")
+    assert content.startswith(compression.MAGIC)
+    with archive.open("wb") as file:
+        compression.Expanded(file).write(content)
+    tools = clients.for_dump(populated.server_version // 10_000)
+    subprocess.run([tools.program("pg_restore"), "--list", archive], check=True)
     verification.check_restore(made, [], populated)
+
+
+def test_a_backup_from_before_zstd_still_opens_and_restores(
+    populated: Session, make: Make, key: Key
+) -> None:
+    made = make(populated, recipients=())
+    stem = made.path.name.removesuffix(".dump.zst")
+    tools = clients.for_dump(populated.server_version // 10_000)
+    reached = siblings.for_program(populated)
+    command = [tools.program("pg_dump"), "-Fc", "-Z1", "-d", reached.conninfo]
+    archive = subprocess.run(command, env=reached.environment, check=True, capture_output=True)
+    for name, recipients in ((f"{stem}.dump.age", (key.public,)), (f"{stem}.dump", ())):
+        path = made.path.with_name(name)
+        with path.open("wb") as file:
+            seal.seal(io.BytesIO(archive.stdout), sink := seal.Counted(file), recipients)
+        [part] = made.manifest.parts
+        part = part.model_copy(
+            update={"name": name, "bytes": sink.size_bytes, "sha256": sink.sha256}
+        )
+        sealing = "keys" if recipients else "plain"
+        manifest = made.manifest.model_copy(update={"parts": (part,), "sealing": sealing})
+        old = replace(made, manifest=manifest)
+
+        verification.check_file(old, None)
+        verification.check_seal(old, key.identities)
+        verification.check_restore(old, key.identities, populated)
 
 
 def test_a_proof_leaves_no_database_behind(populated: Session, make: Make) -> None:

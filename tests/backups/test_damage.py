@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.backups.conftest import Key, Make, new_key
@@ -65,10 +66,15 @@ def test_a_damaged_file_is_found_and_nothing_of_it_is_restored(
         assert populated.rows(_DATABASES) == before, name
 
 
-def test_the_seal_finds_what_a_forged_manifest_hides(
-    populated: Session, make: Make, key: Key
+@pytest.mark.parametrize(
+    ("broken", "changes"),
+    [("seal", {}), ("compression", {"recipients": ()})],
+    ids=["sealed", "plain"],
+)
+def test_what_a_forged_manifest_hides_is_found_by_opening(
+    populated: Session, make: Make, key: Key, broken: str, changes: dict[str, Any]
 ) -> None:
-    made = make(populated)
+    made = make(populated, **changes)
     whole = made.path.read_bytes()
     for damage in DAMAGES.values():
         content = damage(whole)
@@ -79,7 +85,7 @@ def test_the_seal_finds_what_a_forged_manifest_hides(
         forged = replace(made, manifest=made.manifest.model_copy(update={"parts": (part,)}))
 
         verification.check_file(forged, None)
-        with pytest.raises(DamagedBackupError, match="seal is broken"):
+        with pytest.raises(DamagedBackupError, match=f"{broken} is broken"):
             verification.check_seal(forged, key.identities)
 
 
@@ -159,7 +165,7 @@ def test_a_manifest_cannot_point_at_a_file_elsewhere(populated: Session, make: M
 
 def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="there is no backup"):
-        taken(tmp_path / "backup_test_20260101T000000000000Z.dump.age")
+        taken(tmp_path / "backup_test_20260101T000000000000Z.dump.zst.age")
 
 
 def test_a_dump_without_a_manifest_is_not_on_the_shelf(

@@ -51,7 +51,7 @@ creation.create(
 )
 """
 _PROOFS = "SELECT datname FROM pg_database WHERE starts_with(datname, 'opssight_proof_')"
-_READ = ("opssight_migrate.backups.dump", "Dump.read")
+_READ = ("opssight_migrate.backups.compression", "Compressed.read")
 # Each phase: what is called, after how many calls of it the process dies, pg_dump side by side.
 PHASES = {
     "before the first byte": (*_READ, 0, 1, "no"),
@@ -117,7 +117,7 @@ def test_a_backup_under_way_is_not_swept_by_another(
     populated: Session, make: Make, shelf: Shelf
 ) -> None:
     with shelf.laying("backup_test_20260101T000000000000Z") as place:
-        place.part("backup_test_20260101T000000000000Z.dump").write(b"half")
+        place.part("backup_test_20260101T000000000000Z.dump.zst").write(b"half")
         made = make(populated)
         assert len(list(shelf.directory.glob(".backup_test_20260101T*"))) == 2
     assert {path.name for path in shelf.directory.iterdir()} == {

@@ -49,7 +49,7 @@ def test_a_dump_in_parts_is_the_same_database(
     assert held == ["pre-data", "data", "data", "data", "post-data"]
     stem = made.manifest_path.name.removesuffix(".manifest.json")
     assert [path.name for path in made.paths] == [
-        f"{stem}.{name}.dump.age"
+        f"{stem}.{name}.dump.zst.age"
         for name in ("pre-data", "data-1", "data-2", "data-3", "post-data")
     ]
     assert {stat.S_IMODE(path.stat().st_mode) for path in shelf.directory.iterdir()} == {0o600}

@@ -22,7 +22,7 @@ ON_EVERY_SERVER = False
 COMMANDS = [*VERBS, "backup create", "backup list", "backup verify"]
 TWO_SCREENS = 2 * 40
 README = Path(__file__).parents[2] / "README.md"
-BACKUP = "backup_staging_20261124T000000000000Z.dump.age"
+BACKUP = "backup_staging_20261124T000000000000Z.dump.zst.age"
 SECRETS = ("planted-by-url", "planted-by-variable", "planted-by-command", "planted-by-hook")
 
 

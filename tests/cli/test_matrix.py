@@ -205,7 +205,7 @@ def test_the_verbs_of_backups(place: Path, database_at: DatabaseAt) -> None:
     assert ended(place, *old, "-n") == ("pending", 0)
     assert ended(place, *old, "--yes") == ("ok", 0)
     assert ended(place, *old, "--yes") == ("nothing_to_do", 0)
-    (dump,) = (place / "shelf").glob("*.dump")
+    (dump,) = (place / "shelf").glob("*.dump.zst")
     dump.write_bytes(b"")
     assert ended(place, "backup", "verify") == ("failed", 10)
 

@@ -29,7 +29,7 @@ def backup(tmp_path: Path) -> Path:
         io.BytesIO(b"PGDMP"), content, [seal.pyrage.x25519.Recipient.from_str(public)]
     )
     part = DumpPart(
-        name=f"{STEM}.dump.age",
+        name=f"{STEM}.dump.zst.age",
         holds="all",
         bytes=len(content.getvalue()),
         sha256=hashlib.sha256(content.getvalue()).hexdigest(),
@@ -68,7 +68,7 @@ def verifying(backup: Path, *options: str) -> pexpect.spawn:
 
 def test_a_person_is_asked_without_an_echo(backup: Path) -> None:
     child = verifying(backup)
-    child.expect(f"Passphrase of {STEM}.dump.age: ")
+    child.expect(f"Passphrase of {STEM}.dump.zst.age: ")
     child.sendline(WORDS)
     said, code = ended(child)
     assert code == 0, said

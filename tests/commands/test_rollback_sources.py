@@ -88,6 +88,7 @@ def test_what_is_damaged_foreign_or_unsafe_is_refused_and_leaves_nothing(
         "shell.sql": (b"\\! touch /tmp/x\n" + script, 7, "line 1 is a command of psql"),
         "away.sql": (script + b"\\connect postgres\n", 7, "connects to another database"),
         "lone.dump.age": (b"age-encryption.org/v1\n-> X25519", 10, "manifest"),
+        "lone.dump.zst": (b"\x28\xb5\x2f\xfd\x04\x58\0\0", 10, "manifest"),
         "other.dump": (
             archive.replace(session.connection.info.dbname.encode(), b"x" * 17),
             7,

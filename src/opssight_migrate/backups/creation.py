@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass
 
 from pydantic import SecretStr
 
-from opssight_migrate.backups import comparison, parts, passphrase, room, scratch, seal, shelf
+from opssight_migrate.backups import (
+    comparison,
+    compression,
+    parts,
+    passphrase,
+    room,
+    scratch,
+    seal,
+    shelf,
+)
 from opssight_migrate.backups import manifest as manifests
 from opssight_migrate.backups.dump import Dump
 from opssight_migrate.backups.dumping import Dumping, Stream
@@ -148,7 +157,7 @@ def _lock_of(order: Order) -> _Lock:
 
 def _file_name(stem: str, part: Part, *, is_sealed: bool) -> str:
     name = f"{stem}.{part.name}" if part.name else stem
-    return f"{name}.dump{seal.SUFFIX if is_sealed else ''}"
+    return f"{name}.dump{compression.SUFFIX}{seal.SUFFIX if is_sealed else ''}"
 
 
 class _Progress:

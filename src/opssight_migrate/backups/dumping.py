@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from opssight_migrate.backups import seal
+from opssight_migrate.backups.compression import Compressed
 from opssight_migrate.backups.dump import Dump
 from opssight_migrate.backups.parts import Part, Stages
 from opssight_migrate.backups.restore import Restoring
@@ -15,7 +16,7 @@ from opssight_migrate.backups.restore import Restoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """A part under way: from pg_dump, sealed, to the file ``name``, and maybe to a database."""
+    """A part under way: from pg_dump, smaller, sealed, into the file ``name``, maybe a database."""
 
     part: Part
     name: str
@@ -103,6 +104,6 @@ class Dumping:
                 return
             stream = self._begin(part)
             self._streams.append(stream)
-        seal.seal(stream.source, stream.sink, self._recipients)
+        seal.seal(Compressed(stream.source), stream.sink, self._recipients)
         if stream.restoring is not None:
             stream.restoring.finish()

@@ -12,7 +12,7 @@ from opssight_migrate.model.errors import NoRoomError
 from opssight_migrate.postgres import sizes
 from opssight_migrate.postgres.session import Session
 
-# What pg_dump makes of OpsSight's tables at level 1 is a third of them; texts vary.
+# What zstd makes of OpsSight's tables is a quarter of them; texts vary.
 _USUAL_RATIO = 0.5
 _MARGIN = 1.1
 

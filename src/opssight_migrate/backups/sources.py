@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opssight_migrate.backups import compression, psql, shelf, sql_script, verification
 from opssight_migrate.backups import manifest as manifests
-from opssight_migrate.backups import psql, shelf, sql_script, verification
 from opssight_migrate.backups.creation import uses_tls
 from opssight_migrate.backups.manifest import TableFacts
 from opssight_migrate.backups.restore import UNREADABLE, Restoring
@@ -30,6 +30,7 @@ from opssight_migrate.settings import Profile
 
 _HINT = "take another backup: opssight-migrate backup list"
 _ARCHIVE = b"PGDMP"
+_OURS = (b"age-encryption.org/", compression.MAGIC)
 _TOC = "toc.dat"
 _DBNAME = re.compile(r"^;\s+dbname: (.*)$", re.MULTILINE)
 _MADE = re.compile(r"^; Archive created at (.*)$", re.MULTILINE)
@@ -91,7 +92,7 @@ def source_of(path: Path, identities: Identities) -> Source:
         raise DamagedBackupError("the backup is empty", where=str(path), hint=_HINT)
     if head.startswith(_ARCHIVE):
         return _Archive(path)
-    if head.startswith(b"age-encryption.org/") or path.name.endswith(manifests.SUFFIX):
+    if head.startswith(_OURS) or path.name.endswith(manifests.SUFFIX):
         return _OwnBackup(shelf.taken(path), identities)  # says that its manifest is missing
     if b"\0" in head:
         raise DamagedBackupError(
@@ -123,7 +124,7 @@ class _OwnBackup(Source):
         verification.check_file(self.backup, profile.backups.manifest_key)
         if self.backup.manifest.is_sealed:
             self._opened_with = self._identities(self.backup)
-            verification.check_seal(self.backup, self._opened_with)
+        verification.check_seal(self.backup, self._opened_with)
 
     def restore(self, session: Session, database: str) -> None:
         keys = self._opened_with

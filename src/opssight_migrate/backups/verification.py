@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from opssight_migrate.backups import comparison, manifest, scratch, seal
+from opssight_migrate.backups.compression import Expanded
 from opssight_migrate.backups.creation import uses_tls
 from opssight_migrate.backups.manifest import DumpPart, Manifest
 from opssight_migrate.backups.restore import Restoring
+from opssight_migrate.backups.seal import Sink
 from opssight_migrate.backups.shelf import Shelved
 from opssight_migrate.model.errors import DamagedBackupError, ForeignBackupError
 from opssight_migrate.postgres import clients, siblings
@@ -71,14 +73,14 @@ def check_key(backup: Shelved, identities: Sequence[Any]) -> None:
 
 
 def check_seal(backup: Shelved, identities: Sequence[Any]) -> None:
-    """Open every part, whole, into nothing; a plain one needs no more than its SHA-256.
+    """Open every part, whole, into nothing; a plain one needs no identity.
 
     Raises: WrongKeyError, DamagedBackupError.
     """
-    if backup.manifest.is_sealed:
-        for path in backup.paths:
-            with _opened(path) as file:
-                seal.open_sealed(file, seal.Nothing(), identities)
+    keys = identities if backup.manifest.is_sealed else None
+    for path in backup.paths:
+        with _opened(path) as file:
+            _pour(file, seal.Nothing(), keys)
 
 
 def check_restore(backup: Shelved, identities: Sequence[Any], session: Session) -> None:
@@ -116,9 +118,8 @@ def restore_into(
         for part, path in _parts(backup):
             file = stack.enter_context(_opened(path))
             _compare(file, part, path)
-            if keys is not None:
-                file.seek(0)
-                seal.open_sealed(file, seal.Nothing(), keys)
+            file.seek(0)
+            _pour(file, seal.Nothing(), keys)
             file.seek(0)
             files.append(file)
         for file in files:
@@ -130,12 +131,15 @@ def restore_into(
                 restoring.kill()
 
 
-def _pour(file: BufferedReader, restoring: Restoring, keys: Sequence[Any] | None) -> None:
+def _pour(file: BufferedReader, sink: Sink, keys: Sequence[Any] | None) -> None:
+    """Write the archive that is in ``file`` into ``sink``, as pg_dump wrote it."""
+    expanded = Expanded(sink)
     if keys is not None:
-        seal.open_sealed(file, restoring, keys)
-        return
-    while piece := file.read(seal.CHUNK_BYTES):
-        restoring.write(piece)
+        seal.open_sealed(file, expanded, keys)
+    else:
+        while piece := file.read(seal.CHUNK_BYTES):
+            expanded.write(piece)
+    expanded.finish()
 
 
 def _parts(backup: Shelved) -> Iterator[tuple[DumpPart, Path]]:

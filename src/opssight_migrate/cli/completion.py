@@ -13,7 +13,7 @@ from opssight_migrate.opssight.revisions import REVISIONS
 from opssight_migrate.settings import file
 
 _LOGS_READ = 50
-_BACKUP = re.compile(r"_\d{8}T\d{12}Z\.dump(\.age)?$")
+_BACKUP = re.compile(r"_\d{8}T\d{12}Z\.dump(\.zst)?(\.age)?$")
 _RUN_STARTED = re.compile(r'"run_id": ?"(m[0-9a-f]{10})"')
 
 
