@@ -14,7 +14,7 @@ from opssight_migrate.engine.signals import Clock, Reading, Signal, State
 from opssight_migrate.model.errors import HeldUpError
 from opssight_migrate.model.events import Emit, Noted, Paused, Resumed, unheard
 
-READ_EVERY_S = 0.25
+READ_EVERY_S = 0.5
 
 _SLICE_S = 0.25
 _LONGEST_WORK_S = 1.0  # what a rest is proportional to: a long step is not rested for

@@ -54,7 +54,7 @@ class Signal(ABC):
 
     @abstractmethod
     def read(self) -> Reading:
-        """Say how it is now; called a few times a second, so it must be cheap."""
+        """Say how it is now; called twice a second, so it must be cheap."""
 
     def committed(self, commit_s: float) -> None:
         """Hear how long the commit of a batch took."""
