@@ -19,3 +19,12 @@ def test_a_server_without_the_package_offers_nothing_and_says_what_to_install(
 def test_no_table_is_a_hypertable_without_the_extension(populated: Session) -> None:
     assert not timescale.is_hypertable(populated, "users")
     assert not timescale.is_hypertable(populated, "there_is_none")
+
+
+def test_what_a_version_will_give_is_known_before_it_is_installed() -> None:
+    newest = timescale.promised("2.28.3", None)
+    assert (newest.attaches, newest.adopts, newest.splits, newest.has_columnstore) == (True,) * 4
+    assert newest.named == "TimescaleDB 2.28.3, licence not known"
+    assert timescale.promised("2.9.1", "timescale").adopts
+    assert not timescale.promised("2.9.1", "timescale").attaches
+    assert not timescale.promised("2.28.3", "apache").adopts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -25,6 +26,9 @@ SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
 """
 # The default version, not the greatest text: "2.9" is greater than "2.28".
 _DEFAULT_VERSION = "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+# The first versions with attach_chunk and split_chunk, with create_chunk of a table, and with the
+# columnstore's names: asked only where nothing can be read of them yet.
+_ATTACHES, _ADOPTS, _HAS_COLUMNSTORE = (2, 21), (2, 3), (2, 18)
 _SCHEMA_OF_EXTENSION = """
 SELECT n.nspname::text FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
  WHERE e.extname = 'timescaledb'
@@ -53,6 +57,7 @@ class Offer:
     """What the server has. ``reason`` says why hypertables cannot be had; None if they can.
 
     A function of the Community licence is there under Apache's too, and only refuses.
+    ``available`` is the version that would be installed, None where one is, or none can be.
 
     ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
     licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
@@ -63,6 +68,7 @@ class Offer:
     installed: str | None
     reason: str | None
     hint: str | None = None
+    available: str | None = None
     licence: str | None = None
     attaches: bool = False
     adopts: bool = False
@@ -77,7 +83,8 @@ class Offer:
     @property
     def named(self) -> str:
         """Name version and licence, for people."""
-        return f"TimescaleDB {self.installed}, licence {self.licence or 'not known'}"
+        version = self.installed or self.available
+        return f"TimescaleDB {version}, licence {self.licence or 'not known'}"
 
 
 def offered(session: Session) -> Offer:
@@ -114,7 +121,27 @@ def offered(session: Session) -> Offer:
             reason=f"TimescaleDB {version} is available and this role may not create it",
             hint="as a superuser: CREATE EXTENSION timescaledb, then run migrate again",
         )
-    return Offer(installed=None, reason=None)
+    return promised(str(version), licence)
+
+
+def promised(version: str, licence: str | None) -> Offer:
+    """Return what a version will give once it is installed.
+
+    The licence is known by then only where somebody configured it. Its own packages are Community's
+    unless they say otherwise: that is counted on, and looked at again once the library is loaded.
+    """
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    is_community = licence in (None, COMMUNITY)
+    return Offer(
+        installed=None,
+        reason=None,
+        available=version,
+        licence=licence,
+        attaches=is_community and number >= _ATTACHES,
+        adopts=is_community and number >= _ADOPTS,
+        splits=is_community and number >= _ATTACHES,
+        has_columnstore=number >= _HAS_COLUMNSTORE,
+    )
 
 
 def left_out(session: Session, engine: str) -> Offer | None:
