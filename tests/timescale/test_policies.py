@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from tests.steps.conftest import PullThePlugError
 from tests.timescale import rows
 from tests.timescale.conftest import ContextFor
 from tests.timescale.test_conversion import ATTACH, convert, failures
@@ -70,6 +71,24 @@ def test_the_defaults_are_set_and_another_setting_changes_them(
     )
     convert(context_for())
     assert series_policies.read(timescale, "metrics").retain is None
+
+
+def test_a_job_that_is_to_wait_is_seen_by_nobody_before_it_is_held(
+    timescale: Session, context_for: ContextFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.fill(timescale, 100)
+
+    def fail(*_: object, **__: object) -> None:
+        raise PullThePlugError
+
+    monkeypatch.setattr(series_policies, "_schedule", fail)
+    with pytest.raises(PullThePlugError):
+        convert(context_for(**ATTACH))
+
+    assert series_policies.read(timescale, "metrics").compress_after is None
+    monkeypatch.undo()
+    convert(context_for(**ATTACH))
+    assert series_policies.read(timescale, "metrics").held
 
 
 def test_an_older_version_is_spoken_to_by_the_names_of_compression(

@@ -143,11 +143,13 @@ def settle(session: Session, door: Door, offer: Offer, table: str, wanted: Polic
             order_by=sql.Literal(wanted.order_by),
         )
         door.through((Wanted(table),), lambda: _run(session, statement))
-    if found.compress_after != wanted.compress_after:
-        _compression(session, offer, place, found.compress_after, wanted.compress_after)
-    if found.retain != wanted.retain:
-        _retention(session, place, found.retain, wanted.retain)
-    _schedule(session, table, held=wanted.held)
+    # A job may begin the moment it is there: one that is to wait is held before others see it.
+    with session.writing():
+        if found.compress_after != wanted.compress_after:
+            _compression(session, offer, place, found.compress_after, wanted.compress_after)
+        if found.retain != wanted.retain:
+            _retention(session, place, found.retain, wanted.retain)
+        _schedule(session, table, held=wanted.held)
 
 
 def _run(session: Session, statement: sql.Composed) -> None:
@@ -176,27 +178,25 @@ def _compression(
     verb = sql.SQL("CALL" if offer.has_columnstore else "SELECT")
     kind = "columnstore" if offer.has_columnstore else "compression"
     after = sql.SQL("after" if offer.has_columnstore else "compress_after")
-    with session.writing():
-        if found is not None:
-            name = timescale.function(session, f"remove_{kind}_policy")
-            session.execute(sql.SQL("{} {}({})").format(verb, name, place))
-        if wanted is not None:
-            name = timescale.function(session, f"add_{kind}_policy")
-            call = sql.SQL("{} {}({}, {} => {})")
-            session.execute(call.format(verb, name, place, after, sql.Literal(wanted)))
+    if found is not None:
+        name = timescale.function(session, f"remove_{kind}_policy")
+        session.execute(sql.SQL("{} {}({})").format(verb, name, place))
+    if wanted is not None:
+        name = timescale.function(session, f"add_{kind}_policy")
+        call = sql.SQL("{} {}({}, {} => {})")
+        session.execute(call.format(verb, name, place, after, sql.Literal(wanted)))
 
 
 def _retention(
     session: Session, place: sql.Literal, found: timedelta | None, wanted: timedelta | None
 ) -> None:
-    with session.writing():
-        if found is not None:
-            name = timescale.function(session, "remove_retention_policy")
-            session.execute(sql.SQL("SELECT {}({})").format(name, place))
-        if wanted is not None:
-            name = timescale.function(session, "add_retention_policy")
-            call = sql.SQL("SELECT {}({}, drop_after => {})")
-            session.execute(call.format(name, place, sql.Literal(wanted)))
+    if found is not None:
+        name = timescale.function(session, "remove_retention_policy")
+        session.execute(sql.SQL("SELECT {}({})").format(name, place))
+    if wanted is not None:
+        name = timescale.function(session, "add_retention_policy")
+        call = sql.SQL("SELECT {}({}, drop_after => {})")
+        session.execute(call.format(name, place, sql.Literal(wanted)))
 
 
 def _schedule(session: Session, table: str, *, held: bool) -> None:
