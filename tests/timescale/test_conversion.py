@@ -9,9 +9,10 @@ from tests.timescale import rows
 from tests.timescale.conftest import ContextFor
 
 from opssight_migrate.model.errors import LockBudgetError, StatementError
-from opssight_migrate.model.events import Event, StatementStarted
+from opssight_migrate.model.events import Event, LockTaken, StatementStarted
 from opssight_migrate.model.plan import Severity
 from opssight_migrate.postgres import carried, conversion, hypertables, reader, standing
+from opssight_migrate.postgres import timescale as offers
 from opssight_migrate.postgres.locks import Door
 from opssight_migrate.postgres.series_ways import Choice, Way
 from opssight_migrate.postgres.session import Session
@@ -85,21 +86,24 @@ def test_a_table_is_adopted_by_create_chunk_where_the_version_has_no_attach(
     assert conversion.is_whole(timescale, "metrics")
 
 
+@pytest.mark.parametrize(
+    "piece", ["LATE ROWS opssight_series.metrics_late", "ATTACH metrics"], ids=["late", "attach"]
+)
 def test_rows_that_arrive_between_the_cut_and_the_attach_are_kept_whatever_their_time(
-    timescale: Session, context_for: ContextFor
+    timescale: Session, context_for: ContextFor, piece: str
 ) -> None:
     rows.fill(timescale, 100)
 
     class PullThePlugError(Exception):
         """The process is gone."""
 
-    def die_before_the_attach(event: Event) -> None:
-        if isinstance(event, StatementStarted) and event.what == "ATTACH metrics":
+    def die_before_it(event: Event) -> None:
+        if isinstance(event, StatementStarted) and event.what == piece:
             raise PullThePlugError
 
     way = {**ATTACH, "cut_over": "write-available"}
     with pytest.raises(PullThePlugError):
-        SetUpTimeSeries().apply(context_for(die_before_the_attach, **way))
+        SetUpTimeSeries().apply(context_for(die_before_it, **way))
     assert timescale.scalar("SELECT count(*) FROM metrics") == 0
     keys = [rows.write_metric(timescale, at) for at in ("2026-03-02", "2020-01-01", "2026-11-25")]
     actual = reader.read_catalogue(timescale)
@@ -113,6 +117,26 @@ def test_rows_that_arrive_between_the_cut_and_the_attach_are_kept_whatever_their
     found = timescale.rows("SELECT id FROM metrics WHERE id = ANY(%s) ORDER BY id", (keys,))
     assert [key for (key,) in found] == keys
     assert standing.altered(timescale, "80bd6a3c3fa1", reader.read_catalogue(timescale)) == []
+
+
+def test_late_rows_are_brought_home_before_the_scan_since_readers_wait_for_their_chunk(
+    timescale: Session, context_for: ContextFor
+) -> None:
+    rows.fill(timescale, 100)
+    events: list[Event] = []
+
+    convert(context_for(events.append, **{**ATTACH, "cut_over": "write-available"}))
+
+    locks = {
+        (one.relation, one.mode)
+        for at, one in enumerate(events)
+        if isinstance(one, LockTaken) and _piece(events[:at]) == "ATTACH metrics"
+    }
+    assert locks == {("metrics", "SHARE UPDATE EXCLUSIVE")}
+
+
+def _piece(events: list[Event]) -> str:
+    return next(one.what for one in reversed(events) if isinstance(one, StatementStarted))
 
 
 def test_rows_that_only_a_window_could_move_are_refused_without_one(
@@ -132,6 +156,20 @@ def test_rows_that_only_a_window_could_move_are_refused_without_one(
     assert granted == []
     convert(context_for(window_s=60.0, **way))
     assert timescale.scalar("SELECT count(*) FROM metrics") == 100
+
+
+def test_a_filled_table_is_not_refused_because_the_extension_is_made_by_the_step_itself(
+    timescale: Session, context_for: ContextFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.fill(timescale, 100)
+    promised = offers.promised("2.23.0", None)
+    monkeypatch.setattr("opssight_migrate.postgres.timescale.offered", lambda _: promised)
+
+    with timescale.reading():
+        assert list(SetUpTimeSeries().preconditions(context_for(**ATTACH))) == []
+        notes = SetUpTimeSeries().estimate(context_for(**ATTACH)).notes
+
+    assert any("metrics: it becomes a chunk as it is" in note for note in notes)
 
 
 def test_a_window_that_is_too_short_changes_nothing_and_can_be_granted_again(

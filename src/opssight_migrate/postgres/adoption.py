@@ -4,8 +4,9 @@ A new table of the same name takes its place, with all that hung on the old one.
 old one is its chunk in the same transaction; TimescaleDB scans it for that, and everybody waits.
 Or the new one takes writes at once and the old one is attached right afterwards: nobody waits, and
 until then reads see only rows written since. Rows older than the cut that arrive meanwhile go to a
-chunk of their own, and from there to where they belong; where a trigger would see them twice, or
-others point at the table, it is done atomically all the same.
+chunk of their own, and from there to where they belong, before the scan: a chunk that is dropped is
+locked for everybody who reads the table, and the lock is kept to the end of its transaction. Where
+a trigger would see such rows twice, or others point at the table, it is done atomically.
 
 Each piece looks first: the same call goes on from wherever another one died.
 """
@@ -13,6 +14,7 @@ Each piece looks first: the same call goes on from wherever another one died.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -44,16 +46,18 @@ _CALLED_ADOPT = (
 _CALLED_CREATE = (
     "SELECT {create}({table}, {slices}::jsonb, schema_name => {schema}, table_name => {name})"
 )
-_BROUGHT = "INSERT INTO {aside} ({columns}) SELECT {columns} FROM {placeholder}"
+_BROUGHT = "INSERT INTO {aside} ({columns}) SELECT {columns} FROM {chunk}"
+_LATE = """
+SELECT chunk_schema::text, chunk_name::text FROM timescaledb_information.chunks
+ WHERE hypertable_schema = 'public' AND hypertable_name = %(table)s
+   AND range_start < timestamptz 'epoch' + %(end)s::int8 * interval '1 microsecond'
+   AND range_end > timestamptz 'epoch' + %(start)s::int8 * interval '1 microsecond'
+ ORDER BY range_start
+"""
 _WRITABLE = """
 SELECT a.attname::text FROM pg_attribute AS a
  WHERE a.attrelid = to_regclass('public.' || quote_ident(%s)) AND a.attnum > 0
    AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum
-"""
-_BOUNDS = """
-SELECT (EXTRACT(epoch FROM range_start) * 1000000)::int8,
-       (EXTRACT(epoch FROM range_end) * 1000000)::int8
-  FROM timescaledb_information.chunks WHERE chunk_schema = %s AND chunk_name = %s
 """
 _VALID_INBOUND = "ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
 _INBOUND = """
@@ -85,7 +89,12 @@ def adopt(ddl: Ddl, series: Series, choice: Choice) -> None:
         ddl.transaction(f"HYPERTABLE {table}", wanted, cut.over)
     if hypertables.waits_aside(session, table):
         cut = _CutOver(ddl=ddl, series=series, choice=choice)
-        ddl.transaction(f"ATTACH {table}", (), cut.attach)
+        for late in cut.late():
+            what = f"LATE ROWS {late.name}"
+            ddl.transaction(what, (late,), partial(cut.bring, late))
+        # In this mode nobody else makes a chunk, and only who wants to waits.
+        alone = Wanted(table, Mode.SHARE_UPDATE_EXCLUSIVE)
+        ddl.transaction(f"ATTACH {table}", (alone,), cut.attach)
     finish(ddl, series)
 
 
@@ -162,7 +171,7 @@ class _CutOver:
         session, series = self.ddl.session, self.series
         hypertables.widen_key(session, series)
         before = carried.pieces(session, series.table)
-        start, end = self._range()
+        start, end = self._range(series.place)
         replace_by_twin(self.ddl, series, before)
         hypertables.make(session, series)
         carried.revoke_unasked(session, series.table, before)
@@ -176,28 +185,37 @@ class _CutOver:
             self._adopt(start, end)
         prove(session, series.table, carried.but(before, carried.FOREIGN_KEY))
 
-    def attach(self) -> None:
-        """Make the old table a chunk, in the place of the one that was made for late rows."""
-        session, series = self.ddl.session, self.series
-        name = _PLACEHOLDER.format(series.table)
-        placeholder = sql.Identifier(ASIDE, name)
-        row = session.row(_BOUNDS, (ASIDE, name))
-        if row is None:
-            raise StepFailedError(f"{ASIDE}.{series.table} has rows and no place among the chunks")
-        session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(placeholder))
-        session.execute(
-            sql.SQL(_BROUGHT).format(
-                aside=sql.Identifier(ASIDE, series.table),
-                placeholder=placeholder,
-                columns=writable_columns(session, series.table),
-            )
+    def late(self) -> tuple[Wanted, ...]:
+        """Return the chunks that lie where the old table belongs, as locks: of rows come since."""
+        start, end = self._range(self._aside)
+        found = self.ddl.session.rows(
+            _LATE, {"table": self.series.table, "start": start, "end": end}
         )
-        session.execute(sql.SQL("DROP TABLE {}").format(placeholder))
-        self._adopt(int(row[0]), int(row[1]))
+        return tuple(Wanted(name, schema=schema) for schema, name in found)
 
-    def _range(self) -> tuple[int, int]:
+    def bring(self, late: Wanted) -> None:
+        """Bring the rows of such a chunk to the old table, and drop it."""
+        session = self.ddl.session
+        names = {"aside": self._aside, "chunk": late.place}
+        columns = writable_columns(session, self.series.table)
+        session.execute(sql.SQL(_BROUGHT).format(columns=columns, **names))
+        session.execute(sql.SQL("DROP TABLE {}").format(late.place))
+
+    def attach(self) -> None:
+        """Make the old table a chunk; what came since it was asked for late rows comes along."""
+        session = self.ddl.session
+        for late in self.late():
+            session.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(late.place))
+            self.bring(late)
+        self._adopt(*self._range(self._aside))
+
+    @property
+    def _aside(self) -> sql.Identifier:
+        return sql.Identifier(ASIDE, self.series.table)
+
+    def _range(self, place: sql.Identifier) -> tuple[int, int]:
         session, series = self.ddl.session, self.series
-        names = {"table": series.place, "time": sql.Identifier(series.time)}
+        names = {"table": place, "time": sql.Identifier(series.time)}
         if session.scalar(sql.SQL(_INFINITE).format(**names)):
             raise StepFailedError(
                 f"{series.table} has rows at infinity, which no chunk can hold",
