@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from opssight_migrate.postgres import digest
 from opssight_migrate.postgres.session import Session
 
 SERIES = ("metrics", "log_entries")
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
 _ORGANIZATIONS = """
 INSERT INTO organizations (id, name, slug, timezone, currency, date_format, is_active, is_verified,
@@ -17,7 +20,7 @@ SELECT g, 'Organization ' || g, 'o' || g, 'UTC', 'USD', 'Y', true, false, 'free'
 _METRICS = """
 INSERT INTO metrics (id, organization_id, "timestamp", metric_name, metric_type, source, value,
        labels, is_interpolated, created_at, updated_at)
-SELECT g * 3, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '1 hour',
+SELECT g * 3, g %% 3 + 1, %(begin)s::timestamptz + g * %(every)s::interval,
        'metric ' || g %% 7, 'gauge', 'custom', g * 0.5,
        CASE WHEN g %% 5 = 0 THEN NULL ELSE jsonb_build_object('ß', repeat('x', g %% 50)) END,
        false, now(), now()
@@ -25,7 +28,7 @@ SELECT g * 3, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '1 hour',
 """
 _LOGS = """
 INSERT INTO log_entries (id, organization_id, "timestamp", log_level, source, message, created_at)
-SELECT g * 2, g %% 3 + 1, timestamptz '2026-03-01' + g * interval '30 minutes', 'info',
+SELECT g * 2, g %% 3 + 1, %(begin)s::timestamptz + g * %(every)s::interval, 'info',
        'application', CASE WHEN g = 7 THEN repeat('länge ', 30000) ELSE 'entry ' || g END, now()
   FROM generate_series(1, %(rows)s) AS g
 """
@@ -35,11 +38,13 @@ SELECT setval('metrics_id_seq', %(rows)s * 3 + 5), setval('log_entries_id_seq', 
 """
 
 
-def fill(session: Session, rows: int) -> None:
-    """Fill both series, and what they point at."""
+def fill(
+    session: Session, rows: int, *, begin: datetime = BEGIN, every: timedelta = timedelta(hours=1)
+) -> None:
+    """Fill both series, a row each time from ``begin`` on, and what they point at."""
     session.execute(_ORGANIZATIONS)
     for statement in (_METRICS, _LOGS, _SEQUENCES):
-        session.execute(statement, {"rows": rows})
+        session.execute(statement, {"rows": rows, "begin": begin, "every": every})
 
 
 def write_metric(session: Session, at: str) -> int:

@@ -28,3 +28,11 @@ def test_their_database_is_filled_and_takes_the_load_without_a_failure(
     assert traffic.failed == ()
     assert {one.kind for one in traffic.statements} == {"insert", "newest", "by key"}
     assert traffic.latencies().statements > 30
+
+
+def test_a_server_that_cannot_be_used_is_said_in_words(new_database: NewDatabase) -> None:
+    server = make_conninfo(new_database())
+
+    assert live.why_unusable(server) == "TimescaleDB is not on this server"
+    unreachable = str(live.why_unusable(make_conninfo(server, host="127.0.0.1", port=1)))
+    assert unreachable.startswith("the server cannot be used: ")
