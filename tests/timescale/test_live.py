@@ -49,6 +49,10 @@ _QUIET_S = 10.0
 _OUR_JOBS = """
 SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'
 """
+_SCHEDULER = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                  AND backend_type ILIKE '%timescaledb%scheduler%')
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,6 +119,14 @@ def run_jobs(session: Session) -> None:
     assert len(jobs) == 2
     for (job,) in jobs:
         session.execute(call, (job,))
+
+
+def schedules(session: Session) -> bool:
+    """Tell whether the scheduler of the session's database runs, or will in a moment."""
+    patience = time.monotonic() + 20
+    while not session.scalar(_SCHEDULER) and time.monotonic() < patience:
+        time.sleep(0.2)
+    return bool(session.scalar(_SCHEDULER))
 
 
 def complaints(session: Session, settings: Settings) -> list[str]:
@@ -302,6 +314,7 @@ def test_a_data_rollback_brings_hypertables_back_whose_jobs_run(
             assert len(hypertables.chunks(session, "metrics")) == chunks
             assert complaints(session, settings) == []
             assert session.scalar("SELECT current_setting('timescaledb.restoring')") == "off"
+            assert schedules(session)
             run_jobs(session)
             assert rows.digests(session) == before
         dropped(conninfo, *report.retired)

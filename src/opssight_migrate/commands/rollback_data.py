@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from opssight_migrate.commands.identities import AskPassphrase
 from opssight_migrate.commands.replacing import Replacing
 from opssight_migrate.engine import preflight
 from opssight_migrate.engine.retreat import Retreat, retreat
-from opssight_migrate.model.errors import ForeignBackupError
+from opssight_migrate.model.errors import ForeignBackupError, MigrateError
 from opssight_migrate.model.events import Emit, Event, Noted, PlanMade
 from opssight_migrate.model.plan import Blocker, Loss, Plan
 from opssight_migrate.model.report import CheckResult, Report
@@ -162,6 +162,7 @@ class _Restore:
                 argv_hint=self.request.argv_hint,
             )
             work.go(new, moment, terminates=self.request.terminates)
+            self._resume()
 
     @property
     def is_in_place(self) -> bool:
@@ -218,6 +219,16 @@ class _Restore:
         if version is None:
             return nullcontext()
         return timescale_restore.restoring(restored, version)
+
+    def _resume(self) -> None:
+        """Have TimescaleDB's jobs run in the database that took the place."""
+        try:
+            with closing(self.opened("opssight-migrate/rollback")) as session:
+                timescale_restore.resume(session)
+        except MigrateError as error:
+            message = f"TimescaleDB's jobs do not run: {error.message}"
+            hint = "as a superuser: SELECT _timescaledb_functions.start_background_workers()"
+            self.emit(Noted(severity="warning", message=message, hint=hint))
 
     def _is_agreed(self, plan: Plan, confirm: Confirm) -> bool:
         """Show the plan and ask; false where it was a dry run."""

@@ -26,9 +26,9 @@ SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
 """
 # The default version, not the greatest text: "2.9" is greater than "2.28".
 _DEFAULT_VERSION = "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
-# The first versions with attach_chunk and split_chunk, with create_chunk of a table, and with the
-# columnstore's names: asked only where nothing can be read of them yet.
-_ATTACHES, _ADOPTS, _HAS_COLUMNSTORE = (2, 21), (2, 3), (2, 18)
+# The first versions with attach_chunk and split_chunk, and with the columnstore's names: asked only
+# where nothing can be read of them yet.
+_ATTACHES, _HAS_COLUMNSTORE = (2, 21), (2, 18)
 _SCHEMA_OF_EXTENSION = """
 SELECT n.nspname::text FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
  WHERE e.extname = 'timescaledb'
@@ -61,8 +61,10 @@ class Offer:
 
     ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
     licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
-    ``adopts``: a table can be made a chunk by create_chunk; ``splits``: a chunk can be split;
-    ``has_columnstore``: compression goes by its names of 2.18 and later.
+    ``adopts``: a table can be made a chunk by create_chunk and keeps its keys and indexes, which it
+    does since there is attach_chunk: before, it got its own, and a second primary key is refused.
+    ``splits``: a chunk can be split; ``has_columnstore``: compression goes by its names of 2.18 and
+    later.
     """
 
     installed: str | None
@@ -93,12 +95,13 @@ def offered(session: Session) -> Offer:
     installed, available, preloaded, may_create, licence = row if row is not None else (None,) * 5
     if installed:
         is_community = licence == COMMUNITY
+        attaches = is_community and _has(session, "attach_chunk")
         return Offer(
             installed=str(installed),
             reason=None,
             licence=licence,
-            attaches=is_community and _has(session, "attach_chunk"),
-            adopts=is_community and _has(session, "create_chunk", "chunk_table"),
+            attaches=attaches,
+            adopts=attaches and _has(session, "create_chunk", "chunk_table"),
             splits=is_community and _has(session, "split_chunk"),
             has_columnstore=_has(session, "add_columnstore_policy"),
         )
@@ -138,7 +141,7 @@ def promised(version: str, licence: str | None) -> Offer:
         available=version,
         licence=licence,
         attaches=is_community and number >= _ATTACHES,
-        adopts=is_community and number >= _ADOPTS,
+        adopts=is_community and number >= _ATTACHES,
         splits=is_community and number >= _ATTACHES,
         has_columnstore=number >= _HAS_COLUMNSTORE,
     )

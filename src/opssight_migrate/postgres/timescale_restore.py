@@ -33,3 +33,13 @@ def restoring(session: Session, version: str) -> Iterator[None]:
     session.scalar(SQL("SELECT {}.timescaledb_pre_restore()").format(schema))
     yield
     session.scalar(SQL("SELECT {}.timescaledb_post_restore()").format(schema))
+
+
+def resume(session: Session) -> None:
+    """Start the jobs of the session's database: whoever renames one stops them, until then.
+
+    Source: TimescaleDB, src/loader/loader.c, on ALTER DATABASE RENAME.
+    """
+    if timescale.is_installed(session):
+        start = timescale.internal(session, "start_background_workers")
+        session.scalar(SQL("SELECT {}()").format(start))
