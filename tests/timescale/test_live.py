@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -75,6 +76,13 @@ def digest_until(session: Session, last: int) -> tuple[int, str]:
     columns = digest.columns_by_table(session, ["metrics"])["metrics"]
     found = digest.digest_table(session, "metrics", columns, lo=1, hi=last + 1)
     return found.rows, found.value
+
+
+def kept(session: Session, traffic: Traffic) -> bool:
+    """Tell whether every metric is there whose INSERT was answered."""
+    keys = list(traffic.written["metrics"])
+    query = "SELECT count(*) FROM metrics WHERE id = ANY(%s)"
+    return bool(keys) and session.scalar(query, (keys,)) == len(keys)
 
 
 def under_load(
@@ -148,15 +156,13 @@ def test_a_busy_table_is_attached_and_nobody_notices(
         before = digest_until(session, last)
         settings = settings_for(database)
         report, traffic, beside = under_load(database, lambda: run(settings))
-        keys = list(traffic.written["metrics"])
 
         assert (report.status, report.exit_code) == ("ok", 0), report.diagnostics
         assert traffic.failed == ()
         assert beside["all"] <= 100, traffic.slowest()
         assert hypertables.adopted(session, "metrics") is not None
         assert digest_until(session, last) == before
-        kept = "SELECT count(*) FROM metrics WHERE id = ANY(%s)"
-        assert session.scalar(kept, (keys,)) == len(keys)
+        assert kept(session, traffic)
         assert complaints(session, settings) == []
 
 
@@ -199,6 +205,46 @@ def test_the_attach_writes_less_than_5_mb_of_wal_and_leads_back_within_100_ms_of
         assert not timescale.is_hypertable(session, "metrics")
         session.execute("DELETE FROM metrics WHERE id = %s", (key,))
         assert rows.digests(session) == before
+
+
+def test_the_way_back_fails_no_statement_and_keeps_what_is_written_meanwhile(
+    settings_for: SettingsFor,
+) -> None:
+    with live.database(os.environ[live.URL]) as conninfo, live.connected(conninfo) as session:
+        live.filled(conninfo, 100_000)
+        last = int(session.scalar("SELECT max(id) FROM metrics"))
+        before = digest_until(session, last)
+        settings = settings_for(conninfo)
+        there = run(settings)
+        assert (there.status, there.exit_code) == ("ok", 0), there.diagnostics
+        assert hypertables.adopted(session, "metrics") is not None
+
+        def back() -> Report:
+            SetUpTimeSeries().undo(context(session, settings))
+            return there
+
+        _, traffic, _ = under_load(conninfo, back)
+
+        assert traffic.failed == ()
+        assert not timescale.is_hypertable(session, "metrics")
+        assert digest_until(session, last) == before
+        assert kept(session, traffic)
+
+
+def test_a_role_that_may_not_create_the_extension_is_told_who_may() -> None:
+    role = sql.Identifier(f"opssight_{uuid4().hex[:12]}")
+    with live.database(os.environ[live.URL]) as conninfo, live.connected(conninfo) as session:
+        session.execute("DROP EXTENSION IF EXISTS timescaledb")
+        session.execute(sql.SQL("CREATE ROLE {}").format(role))
+        try:
+            session.execute(sql.SQL("SET ROLE {}").format(role))
+            offer = timescale.offered(session)
+        finally:
+            session.execute("RESET ROLE")
+            session.execute(sql.SQL("DROP ROLE {}").format(role))
+
+    assert str(offer.reason).endswith("is available and this role may not create it")
+    assert str(offer.hint).startswith("as a superuser: CREATE EXTENSION timescaledb")
 
 
 def test_policies_compress_and_compressed_chunks_answer(settings_for: SettingsFor) -> None:
@@ -248,9 +294,7 @@ def test_cleanup_splits_and_compresses_a_busy_table_whose_chunks_answer_and_go_b
         assert any("are copied back in batches" in one for one in planned.announcements)
         assert not timescale.is_hypertable(session, "metrics")
         assert digest_until(session, last) == before
-        keys = list(traffic.written["metrics"])
-        kept = "SELECT count(*) FROM metrics WHERE id = ANY(%s)"
-        assert session.scalar(kept, (keys,)) == len(keys)
+        assert kept(session, traffic)
 
 
 def test_what_was_added_later_is_finished_by_migrate_and_undone_by_its_run(
