@@ -91,9 +91,12 @@ _CONFLICTS: dict[Mode, tuple[str, ...]] = {
     ),
 }
 
-# Waiters count as blockers too: behind one of them we would stand in the queue.
+# Waiters count as blockers too: behind one of them we would stand in the queue. To a role without
+# pg_monitor an autovacuum worker is whoever has no user; what it vacuums for is hidden then.
 _SESSIONS_IN_THE_WAY = """
-SELECT a.pid, a.usename::text, a.application_name, a.backend_type,
+SELECT a.pid, a.usename::text, a.application_name,
+       coalesce(a.backend_type,
+                CASE WHEN a.pid > 0 AND a.usesysid IS NULL THEN 'autovacuum worker' END),
        EXTRACT(epoch FROM clock_timestamp() - a.xact_start)::float8, left(a.query, 200)
   FROM pg_locks AS l
   LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
