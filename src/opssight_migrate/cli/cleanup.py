@@ -19,35 +19,33 @@ _GONE = "old-release-is-gone"
 
 ArtifactsOption = Annotated[
     bool,
-    typer.Option("--artifacts", help="Broken indexes, scratch databases, old runs in the journal."),
+    typer.Option("--artifacts", help="Broken indexes, scratch databases, old runs."),
 ]
 ShimsOption = Annotated[
-    bool, typer.Option("--shims", help="What keeps the old release working; there is no way back.")
+    bool, typer.Option("--shims", help="What the old release needs; no way back.")
 ]
 ArchivesOption = Annotated[
-    bool, typer.Option("--archives", help="What rollbacks archived and no migration brought home.")
+    bool, typer.Option("--archives", help="Archives that no migration brought home.")
 ]
-BackupsOption = Annotated[
-    bool, typer.Option("--backups", help="Old backups of this environment; the newest stay.")
-]
-LogsOption = Annotated[bool, typer.Option("--logs", help="Log files of this environment.")]
+BackupsOption = Annotated[bool, typer.Option("--backups", help="Old backups; the newest stay.")]
+LogsOption = Annotated[bool, typer.Option("--logs", help="Old log files.")]
 RetiredOption = Annotated[
-    bool, typer.Option("--retired", help="Databases that rollbacks of data set aside.")
+    bool, typer.Option("--retired", help="Databases that data rollbacks set aside.")
 ]
 ChunksOption = Annotated[
     bool,
     typer.Option(
         "--chunks",
-        help="Compress and split the chunks that were tables; then a rollback has to copy rows.",
+        help="Compress and split the chunks that were tables; a rollback copies rows then.",
     ),
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All of these but --retired and --chunks.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All but --retired and --chunks.")]
 WindowOption = Annotated[
     str | None,
     typer.Option(
         "--window",
         metavar="DURATION",
-        help="With --chunks: they may be split while everybody waits, so long at the most.",
+        help="With --chunks: split while everybody waits, so long at the most.",
     ),
 ]
 KeepLastOption = Annotated[
@@ -56,17 +54,15 @@ KeepLastOption = Annotated[
 ]
 OlderThanOption = Annotated[
     str | None,
-    typer.Option(
-        "--older-than", metavar="DURATION", help="Retire what is older, such as 7d; else keep_days."
-    ),
+    typer.Option("--older-than", metavar="DURATION", help="Retire what is older, such as 7d."),
 ]
 ConfirmOption = Annotated[
     list[str] | None,
     typer.Option(
         "--confirm",
         metavar="NAME",
-        help=f"Agree by the environment's name, unasked; {_GONE} agrees to --shims where"
-        " pg_stat_statements cannot tell. Repeatable.",
+        help=f"Agree by the environment's name; {_GONE} agrees to --shims where nobody counts"
+        " statements. Repeatable.",
     ),
 ]
 

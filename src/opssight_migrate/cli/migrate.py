@@ -26,43 +26,37 @@ if TYPE_CHECKING:
     from opssight_migrate.model.report import Report
 
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", "-n", help="Show the plan; read the database, change nothing.")
+    bool, typer.Option("--dry-run", "-n", help="Show the plan, and change nothing.")
 ]
 SqlOption = Annotated[
     bool,
-    typer.Option(
-        "--sql", help="With -n: write the SQL of the run, commented, to be read before it is run."
-    ),
+    typer.Option("--sql", help="With -n: the SQL of the run, to be read."),
 ]
 ToOption = Annotated[
     str | None,
     typer.Option(
         "--to",
         metavar="REV",
-        help="Go to this revision and not to the configured target.",
+        help="Go to this revision, not to the target.",
         autocompletion=completion.revisions,
     ),
 ]
 YesOption = Annotated[
-    bool, typer.Option("--yes", "-y", help="Agree to the plan of an environment that is open.")
+    bool, typer.Option("--yes", "-y", help="Agree to the plan; not where protected.")
 ]
 ConfirmOption = Annotated[
     str | None,
-    typer.Option(
-        "--confirm", metavar="NAME", help="Agree to the plan by the environment's name, unasked."
-    ),
+    typer.Option("--confirm", metavar="NAME", help="Agree by the environment's name, unasked."),
 ]
 AllowOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--allow", metavar="CODE", help="Go on in spite of the blocker with this code. Repeatable."
-    ),
+    typer.Option("--allow", metavar="CODE", help="Go on in spite of this code. Repeatable."),
 ]
 TerminateOption = Annotated[
     bool,
     typer.Option(
         "--terminate-idle-in-transaction",
-        help="End a session that is in the way and only sleeps in its transaction.",
+        help="End who sleeps in a transaction in our way.",
     ),
 ]
 PlanOutOption = Annotated[
@@ -71,23 +65,18 @@ PlanOutOption = Annotated[
 ]
 PlanOption = Annotated[
     Path | None,
-    typer.Option(
-        "--plan", metavar="FILE", help="Go on only if the plan is still the one kept here."
-    ),
+    typer.Option("--plan", metavar="FILE", help="Go on only if this is still the plan."),
 ]
 WaitOption = Annotated[
     str | None,
-    typer.Option(
-        "--wait", metavar="DURATION", help="Wait so long, such as 10m, for another run to end."
-    ),
+    typer.Option("--wait", metavar="DURATION", help="Wait so long for another run, such as 10m."),
 ]
 DeadlineOption = Annotated[
     str | None,
     typer.Option(
         "--deadline",
         metavar="DURATION",
-        help="Stop after so long, such as 2h, between two batches or steps; exit 9, and the same"
-        " command goes on.",
+        help="Stop after so long, such as 2h; exit 9, and the same command goes on.",
     ),
 ]
 WindowOption = Annotated[
@@ -95,7 +84,7 @@ WindowOption = Annotated[
     typer.Option(
         "--window",
         metavar="DURATION",
-        help="Rows of the time series may be moved while everybody waits, so long at the most.",
+        help="Time series may be moved while everybody waits, so long at the most.",
     ),
 ]
 

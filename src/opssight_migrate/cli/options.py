@@ -52,7 +52,7 @@ EnvironmentOption = Annotated[
         "--environment",
         "-e",
         metavar="NAME",
-        help="Work on this environment of opssight.toml. [env var: OPSSIGHT_ENVIRONMENT]",
+        help="Work on this environment ($OPSSIGHT_ENVIRONMENT).",
         autocompletion=completion.environments,
     ),
 ]
@@ -62,7 +62,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Read this file instead of the nearest opssight.toml. [env var: OPSSIGHT_CONFIG]",
+        help="Read this file and not the nearest opssight.toml ($OPSSIGHT_CONFIG).",
     ),
 ]
 OutputOption = Annotated[
@@ -70,9 +70,11 @@ OutputOption = Annotated[
     typer.Option(
         "--output",
         "-o",
+        metavar="FORMAT",
         envvar="OPSSIGHT_OUTPUT",
-        help="Write text, one JSON document, events as JSON lines and then the document,"
-        " or annotations for GitHub.",
+        show_envvar=False,
+        show_default=False,
+        help="Write text, json, jsonl (events, then the document) or github ($OPSSIGHT_OUTPUT).",
     ),
 ]
 OutputFileOption = Annotated[
@@ -81,29 +83,36 @@ OutputFileOption = Annotated[
 ]
 ReportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--report", metavar="FILE", help="Also write the report as one HTML file without scripts."
-    ),
+    typer.Option("--report", metavar="FILE", help="Also write the report as one HTML file."),
 ]
 VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Tell notes, statements and where values come from.")
+    bool, typer.Option("--verbose", "-v", help="Tell notes, statements, origins of values.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Tell errors only (and the document, with -o json).")
+    bool, typer.Option("--quiet", "-q", help="Tell errors only (and the document).")
 ]
 ColorOption = Annotated[
-    Color, typer.Option("--color", help="Colour the labels; auto heeds NO_COLOR and the terminal.")
+    Color,
+    typer.Option(
+        "--color",
+        metavar="WHEN",
+        show_default=False,
+        help="auto (heeds NO_COLOR), always or never.",
+    ),
 ]
 ProgressOption = Annotated[
     Progress,
     typer.Option(
         "--progress",
+        metavar="HOW",
         envvar="OPSSIGHT_PROGRESS",
-        help="Show progress on stderr; auto is a bar on a terminal, and plain lines elsewhere.",
+        show_envvar=False,
+        show_default=False,
+        help="Show it as auto, bar, plain or none, on stderr ($OPSSIGHT_PROGRESS).",
     ),
 ]
 NoInputOption = Annotated[
-    bool, typer.Option("--no-input", help="Never ask; whatever would need an answer is refused.")
+    bool, typer.Option("--no-input", help="Never ask; refuse what needs an answer.")
 ]
 LogDirOption = Annotated[
     Path | None,
@@ -111,18 +120,17 @@ LogDirOption = Annotated[
         "--log-dir",
         metavar="DIR",
         envvar="OPSSIGHT_LOG_DIR",
-        help="Write log files here, not to the user's state directory.",
+        show_envvar=False,
+        help="Write log files here ($OPSSIGHT_LOG_DIR).",
     ),
 ]
 MetricsFileOption = Annotated[
     Path | None,
-    typer.Option(
-        "--metrics-file", metavar="FILE", help="Write metrics here, for Prometheus's textfiles."
-    ),
+    typer.Option("--metrics-file", metavar="FILE", help="Write metrics here, for Prometheus."),
 ]
 DetailedExitcodeOption = Annotated[
     bool,
-    typer.Option("--detailed-exitcode", help="Exit 3, not 0, when there is something to do."),
+    typer.Option("--detailed-exitcode", help="Exit 3 when there is something to do."),
 ]
 
 

@@ -31,8 +31,9 @@ TypeOption = Annotated[
     typer.Option(
         "--type",
         "-t",
-        help="schema: through the chain's downgrades, rows are archived. data: to a backup, the"
-        " database of now is kept. full: to a backup, and from there to a revision.",
+        show_default=False,
+        help="schema (the default): by downgrades, rows are archived; data: to a backup, today's"
+        " database is kept; full: to a backup, then to a revision.",
     ),
 ]
 BackupFileOption = Annotated[
@@ -40,16 +41,16 @@ BackupFileOption = Annotated[
     typer.Option(
         "--backup-file",
         metavar="PATH",
-        help="A backup of ours, or an archive or plain SQL of pg_dump.",
+        help="One of ours, or an archive or SQL of pg_dump.",
         autocompletion=completion.backups,
     ),
 ]
 TerminateOption = Annotated[
-    bool, typer.Option("--terminate", help="Allow clients to be ended when databases are swapped.")
+    bool, typer.Option("--terminate", help="Let clients be ended at the swap.")
 ]
 IntoOption = Annotated[
     str | None,
-    typer.Option("--into", metavar="NAME", help="Restore as this database beside; do not swap."),
+    typer.Option("--into", metavar="NAME", help="Restore beside, by this name; swap nothing."),
 ]
 ToRevisionOption = Annotated[
     str | None,
