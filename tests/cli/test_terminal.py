@@ -188,9 +188,10 @@ def test_colours_can_be_read_on_light_and_on_dark_at_any_width(place: Path, colu
     assert code == 0
     assert "x" * 300 in after.replace("\r\n", "")  # a long line is the terminal's to fold
     colours = [one for sgr in re.findall(r"\x1b\[([\d;]*)m", after) for one in sgr.split(";")]
-    assert "33" in colours
-    # Neither black nor white on whatever is behind, and no ground of our own.
-    assert not {"7", "30", "37", "90", "97", *map(str, range(40, 50))} & set(colours)
+    # Red and magenta can be read on black and on white; no other colour, and no ground of our own.
+    assert "35" in colours
+    assert {one for one in colours if len(one) > 1} <= {"31", "35"}
+    assert not {"7", "8"} & set(colours)
 
 
 def test_a_terminal_without_utf_8_gets_plain_letters(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from opssight_migrate.model.errors import UsageError
+from opssight_migrate.render.folding import folded
 
 
 class Destination:
@@ -63,8 +65,10 @@ class Destination:
 
 
 def tell(lines: Iterable[str], *, color: bool = False) -> None:
-    """Write lines to stderr, where nobody may be listening any more."""
+    """Write lines to stderr, where nobody may be listening any more; folded on a terminal."""
     try:
+        if sys.stderr.isatty():
+            lines = fitted(lines)
         sys.stderr.writelines((painted(line) if color else line) + "\n" for line in lines)
         sys.stderr.flush()
     except BrokenPipeError:
@@ -74,13 +78,19 @@ def tell(lines: Iterable[str], *, color: bool = False) -> None:
 _LABELS = {
     "error": "31;1",
     "blocked": "31;1",
-    "warning": "33",
+    "warning": "35;1",  # yellow cannot be read on white
     "note": "2",
     "where": "2",
     "state": "2",
     "help": "1",
     "next": "1",
 }
+
+
+def fitted(lines: Iterable[str]) -> list[str]:
+    """Fold lines to the width of the terminal."""
+    columns = shutil.get_terminal_size().columns
+    return [piece for line in lines for piece in folded(line, columns)]
 
 
 def painted(line: str) -> str:

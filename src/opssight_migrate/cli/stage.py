@@ -13,7 +13,7 @@ import typer
 
 from opssight_migrate import settings as configuration
 from opssight_migrate.cli import failures
-from opssight_migrate.cli.destination import Destination, painted, tell, wants_color
+from opssight_migrate.cli.destination import Destination, fitted, painted, tell, wants_color
 from opssight_migrate.cli.options import Shared
 from opssight_migrate.cli.side_files import SideFiles
 from opssight_migrate.model.errors import ExitCode, Touched, UsageError
@@ -262,7 +262,7 @@ class Stage:
         elif self.shared.output == "github":
             self._result.write(annotation_lines(report))
         elif self._is_text and page is not None:
-            self._write(page(report))
+            self._result.write(page(report))
         elif self._is_text and (self._profile is not None or not report.diagnostics):
             self._write(
                 summary_lines(
@@ -285,6 +285,8 @@ class Stage:
 
     def _write(self, lines: list[str]) -> None:
         choice = self.shared.color
+        if self._result.is_terminal:
+            lines = fitted(lines)
         if choice == "always" or (self._result.is_terminal and wants_color(choice, sys.stdout)):
             lines = [painted(line) for line in lines]
         self._result.write(lines)

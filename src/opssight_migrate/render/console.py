@@ -15,11 +15,12 @@ from rich.text import Text
 from opssight_migrate.model import events as told
 from opssight_migrate.model.events import Event
 from opssight_migrate.render.activity import LOCK_AGAIN_S, Activity, Sparing
+from opssight_migrate.render.folding import folded
 from opssight_migrate.render.phrases import duration, event_line
 
 _BAR_COLUMNS = 20
 _FRAMES = "|/-\\"
-_STYLES = {"warning": "yellow", "note": "dim"}
+_STYLES = {"warning": "bold magenta", "note": "dim"}  # to be read on black and on white
 
 
 class ConsoleProgress:
@@ -73,7 +74,8 @@ class ConsoleProgress:
             self.start()
         if line := self._lasting(event):
             style = _STYLES.get(event.severity, "") if isinstance(event, told.Noted) else ""
-            self._console.print(Text(line, style=style), soft_wrap=True)
+            pieces = "\n".join(folded(line, self._console.width))
+            self._console.print(Text(pieces, style=style), soft_wrap=True)
 
     def _lasting(self, event: Event) -> str | None:
         match event:
@@ -115,7 +117,12 @@ class ConsoleProgress:
         total = work.rows_total
         bar = (
             ProgressBar(
-                total=max(total, work.rows_done), completed=work.rows_done, width=_BAR_COLUMNS
+                total=max(total, work.rows_done),
+                completed=work.rows_done,
+                width=_BAR_COLUMNS,
+                style="dim",
+                complete_style="bold",
+                finished_style="bold",
             )
             if total
             else Text("")
