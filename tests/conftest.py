@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"needs_timescale: runs on the server of {TIMESCALE_URL}")
     config.addinivalue_line("markers", "needs_mount: mounts a file system in a namespace")
     config.addinivalue_line("markers", "needs_superuser(why): works as one where others must not")
+    config.addinivalue_line("markers", "needs_further_grants(why): with what doctor notes, too")
 
 
 def pytest_report_header() -> list[str]:
@@ -189,12 +190,6 @@ def template_at(server: Cluster) -> TemplateAt:
         return name
 
     return template
-
-
-@pytest.fixture
-def database_at(new_database: NewDatabase, template_at: TemplateAt) -> DatabaseAt:
-    """Make a database at a revision, filled or empty, and return its conninfo."""
-    return lambda revision, filled=True: new_database(template_at(revision, filled))
 
 
 @pytest.fixture

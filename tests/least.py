@@ -1,14 +1,18 @@
-"""An ordinary role that has just what ``doctor`` tells an administrator to grant, and no more.
+"""Ordinary roles that have just what ``doctor`` tells an administrator to grant, and no more.
 
-The tests of the verbs work as it, on tables of another ordinary role. Whoever needs a superuser
-says so: ``@pytest.mark.needs_superuser("why")``.
+Tests work as the one that has what every run needs, on tables of another ordinary role. What only
+some verbs use, of which ``doctor`` tells in a note, another one has:
+``@pytest.mark.needs_further_grants("why")``. Whoever needs a superuser says so too:
+``@pytest.mark.needs_superuser("why")``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 import pytest
@@ -19,7 +23,6 @@ from tests.conftest import (
     NewDatabase,
     TemplateAt,
     copy_database,
-    run_on,
 )
 
 from opssight_migrate.commands.doctor import doctor
@@ -31,6 +34,7 @@ from opssight_migrate.settings import Settings
 
 OWNER = "opssight_owner"
 WORKER = "opssight_worker"
+FURTHER = "opssight_further"
 
 _GIVEN_AWAY = """
 SELECT format('ALTER TABLE public.%%I OWNER TO %%I', relname, %(owner)s::text) FROM pg_class
@@ -39,8 +43,68 @@ SELECT format('ALTER TABLE public.%%I OWNER TO %%I', relname, %(owner)s::text) F
 SELECT format('ALTER TYPE public.%%I OWNER TO %%I', typname, %(owner)s::text) FROM pg_type
  WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'
 """
+_PLACE = "{database}"
 Grants = tuple[str, ...]
-LeastAt = Callable[[str, bool], tuple[str, Grants]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A template that ``role`` may work in; ``grants`` are what a copy of it does not inherit."""
+
+    template: str
+    role: str
+    grants: Grants = ()
+
+    def opened_in(self, conninfo: str) -> str:
+        """Grant what a copy lacks, and return the role's way into it."""
+        name = str(conninfo_to_dict(conninfo)["dbname"])
+        granted(conninfo, tuple(one.replace(_PLACE, f'"{name}"') for one in self.grants))
+        return make_conninfo(conninfo, user=self.role)
+
+
+def make_roles(server: Cluster) -> None:
+    """Make the roles of a server, which have nothing yet."""
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+        for role in {OWNER, WORKER, FURTHER} - there:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+
+
+def placed(server: Cluster, name: str, role: str) -> Place:
+    """Let ``role`` work in the database ``name``, by what ``doctor`` prints; return the place."""
+    conninfo = server.conninfo(name)
+    give_away(conninfo)
+    itself: Grants = ()
+    if role == FURTHER:  # a superuser's database would be granted with all that one may
+        itself = (f'ALTER DATABASE "{name}" OWNER TO "{OWNER}"',)
+        granted(conninfo, itself)
+    statements = printed(conninfo, role, further=role == FURTHER)
+    granted(conninfo, statements)
+    itself += tuple(one for one in statements if f'DATABASE "{name}"' in one)
+    return Place(
+        template=name,
+        role=role,
+        grants=tuple(one.replace(f'"{name}"', _PLACE) for one in itself),
+    )
+
+
+def derived(server: Cluster, place: Place, name: str) -> tuple[Place, str]:
+    """Copy a place for a template of another name; return that, and the role's way into it."""
+    copy_database(server, place.template, name)
+    return replace(place, template=name), place.opened_in(server.conninfo(name))
+
+
+def role_of(request: pytest.FixtureRequest) -> str:
+    """Return whom a test works as, by its marker."""
+    if request.node.get_closest_marker("needs_superuser"):
+        return SUPERUSER
+    return FURTHER if request.node.get_closest_marker("needs_further_grants") else WORKER
+
+
+class LeastAt(Protocol):
+    """Name the place of a role at a revision, filled or empty."""
+
+    def __call__(self, revision: str, filled: bool, role: str) -> Place: ...
 
 
 def as_superuser(conninfo: str) -> str:
@@ -64,70 +128,63 @@ def give_away(conninfo: str, owner: str = OWNER) -> None:
         )
 
 
-def grants_of(report: Report) -> Grants:
+def grants_of(report: Report, *, further: bool = False) -> Grants:
     """Return the statements without which, says a report of ``doctor``, nothing can be migrated.
 
-    What only some verbs want is a note.
+    What only some verbs want is a note, and left out unless ``further``.
     """
     lacks = [one for one in report.diagnostics if one.code == "privileges"]
-    return tuple(one.hint for one in lacks if one.hint and one.severity == "error")
+    return tuple(one.hint for one in lacks if one.hint and (further or one.severity == "error"))
 
 
-def printed(conninfo: str) -> Grants:
-    """Return the statements that ``doctor`` prints for the worker of a database."""
+def printed(conninfo: str, role: str, *, further: bool = False) -> Grants:
+    """Return the statements that ``doctor`` prints for a role of a database."""
     settings = Settings.model_validate(
         {
             "project": {"default_environment": "test"},
-            "environments": {"test": {"url": as_worker(conninfo)}},
+            "environments": {"test": {"url": make_conninfo(conninfo, user=role)}},
         }
     )
-    profile = settings.profile(None)
-    return grants_of(doctor(settings, profile, log_dir=Path("/tmp"), emit=unheard))
+    report = doctor(settings, settings.profile(None), log_dir=Path("/tmp"), emit=unheard)
+    return grants_of(report, further=further)
 
 
 def granted(conninfo: str, statements: Grants) -> None:
     """Run the statements as an administrator would."""
-    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(sql.SQL(statement))
+    if statements:
+        with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(sql.SQL(statement))
 
 
 @pytest.fixture(scope="session")
 def least_at(server: Cluster, template_at: TemplateAt) -> LeastAt:
-    """Name a template that the worker may work in, and what a copy of it does not inherit."""
-    for role in (OWNER, WORKER):
-        run_on(server, sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+    """Name the place of a role at a revision, filled or empty."""
+    make_roles(server)
 
     @cache
-    def template(revision: str, filled: bool) -> tuple[str, Grants]:
+    def place(revision: str, filled: bool, role: str) -> Place:
         source = template_at(revision, filled)
-        name = f"least_{source}"
+        if role == SUPERUSER:
+            return Place(template=source, role=role)
+        name = f"{role}_{source}"
         copy_database(server, source, name)
-        conninfo = server.conninfo(name)
-        give_away(conninfo)
-        statements = printed(conninfo)
-        granted(conninfo, statements)
-        return name, tuple(one for one in statements if f'DATABASE "{name}"' in one)
+        return placed(server, name, role)
 
-    return template
+    return place
 
 
 @pytest.fixture
-def least_database_at(
-    request: pytest.FixtureRequest,
-    new_database: NewDatabase,
-    template_at: TemplateAt,
-    least_at: LeastAt,
+def opened_place(new_database: NewDatabase) -> Callable[[Place], str]:
+    """Make a copy of a place, and return the role's way into it."""
+    return lambda place: place.opened_in(new_database(place.template))
+
+
+@pytest.fixture
+def database_at(
+    request: pytest.FixtureRequest, opened_place: Callable[[Place], str], least_at: LeastAt
 ) -> DatabaseAt:
-    """Make a database at a revision, and return the worker's way into it."""
+    """Make a database at a revision, filled or empty, and return the way in of its role."""
 
-    def make(revision: str, filled: bool = True) -> str:
-        if request.node.get_closest_marker("needs_superuser"):
-            return new_database(template_at(revision, filled))
-        template, statements = least_at(revision, filled)
-        conninfo = new_database(template)
-        name = str(conninfo_to_dict(conninfo)["dbname"])
-        granted(conninfo, tuple(one.replace(template, name) for one in statements))
-        return as_worker(conninfo)
-
-    return make
+    role = role_of(request)
+    return lambda revision, filled=True: opened_place(least_at(revision, filled, role))

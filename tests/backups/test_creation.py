@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from tests.backups.conftest import Key, Make
@@ -45,6 +44,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+restores = pytest.mark.needs_further_grants("a backup is restored into a new database")
 
 _PROOFS = "SELECT datname FROM pg_database WHERE starts_with(datname, 'opssight_proof_')"
 
@@ -81,6 +81,7 @@ def test_a_backup_is_sealed_described_and_only_its_owner_can_read_it(
     assert isinstance(events[-1], BackupMade)
 
 
+@restores
 def test_the_manifest_tells_the_digests_of_the_dumps_own_snapshot(
     populated: Session,
     make: Make,
@@ -109,6 +110,7 @@ def test_the_manifest_tells_the_digests_of_the_dumps_own_snapshot(
     verification.check_restore(made, key.identities, populated)
 
 
+@restores
 def test_a_plain_backup_is_an_archive_of_pg_dump_in_a_file_of_zstd(
     populated: Session, make: Make
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_plain_backup_is_an_archive_of_pg_dump_in_a_file_of_zstd(
     verification.check_restore(made, [], populated)
 
 
+@restores
 def test_a_backup_from_before_zstd_still_opens_and_restores(
     populated: Session, make: Make, key: Key
 ) -> None:
@@ -150,12 +153,14 @@ def test_a_backup_from_before_zstd_still_opens_and_restores(
         verification.check_restore(old, key.identities, populated)
 
 
+@restores
 def test_a_proof_leaves_no_database_behind(populated: Session, make: Make) -> None:
     make(populated, proves=True)
 
     assert populated.rows(_PROOFS) == []
 
 
+@restores
 def test_a_scratch_database_of_a_killed_process_goes_at_the_next_proof(
     populated: Session, make: Make
 ) -> None:
@@ -166,6 +171,7 @@ def test_a_scratch_database_of_a_killed_process_goes_at_the_next_proof(
     assert populated.rows(_PROOFS) == []
 
 
+@restores
 def test_a_scratch_database_in_use_by_another_proof_stays(populated: Session, make: Make) -> None:
     like = properties.read_properties(populated)
     with scratch.scratch(populated, like) as name:
@@ -173,6 +179,7 @@ def test_a_scratch_database_in_use_by_another_proof_stays(populated: Session, ma
         assert populated.rows(_PROOFS) == [(name,)]
 
 
+@restores
 def test_a_restore_that_lost_a_row_is_no_proof(
     populated: Session, make: Make, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,22 +205,10 @@ def test_a_restore_that_lost_a_row_is_no_proof(
 def test_a_role_that_may_make_no_database_can_back_up_but_not_prove(
     populated: Session, make: Make
 ) -> None:
-    name = populated.connection.info.dbname
-    populated.execute(sql.SQL("CREATE ROLE {} SUPERUSER").format(sql.Identifier(name)))
-    try:
-        populated.execute(sql.SQL("ALTER ROLE {} NOSUPERUSER").format(sql.Identifier(name)))
-        populated.execute(
-            sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(name))
-            if populated.server_version >= 140000
-            else "SELECT 1"
-        )
-        populated.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
+    assert make(populated).manifest.rows > 2_000
 
-        with pytest.raises(PrivilegeError, match="scratch database"):
-            make(populated, proves=True)
-    finally:
-        populated.execute("RESET ROLE")
-        populated.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    with pytest.raises(PrivilegeError, match="scratch database"):
+        make(populated, proves=True)
 
 
 def test_a_killed_pg_dump_leaves_nothing_that_looks_whole(
@@ -409,6 +404,7 @@ def test_clients_without_tls_are_not_taken_where_tls_is_in_use(
         clients.for_dump(15, over_tls=True)
 
 
+@restores
 def test_a_newer_pg_restore_serves_an_older_server(
     populated: Session, make: Make, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:

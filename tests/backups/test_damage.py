@@ -25,6 +25,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+restores = pytest.mark.needs_further_grants("a backup is restored into a new database")
 
 _DATABASES = "SELECT datname FROM pg_database ORDER BY 1"
 
@@ -47,6 +48,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@restores
 @pytest.mark.parametrize("is_sealed", [True, False], ids=["sealed", "plain"])
 def test_a_damaged_file_is_found_and_nothing_of_it_is_restored(
     populated: Session, make: Make, key: Key, is_sealed: bool
@@ -179,6 +181,7 @@ def test_a_dump_without_a_manifest_is_not_on_the_shelf(
         taken(made.path)
 
 
+@restores
 def test_the_shelf_tells_environments_apart_and_the_newest_proven_one(
     populated: Session, make: Make, shelf: Shelf
 ) -> None:

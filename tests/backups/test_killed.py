@@ -17,6 +17,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+restores = pytest.mark.needs_further_grants("a backup is restored into a new database")
 
 _VICTIM = """
 import importlib, os, signal, sys
@@ -66,6 +67,7 @@ PHASES = {
 }
 
 
+@restores
 def test_a_backup_killed_in_any_phase_is_none_and_is_swept(
     populated: Session, make: Make, shelf: Shelf, key: Key
 ) -> None:

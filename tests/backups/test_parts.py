@@ -20,6 +20,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+restores = pytest.mark.needs_further_grants("a backup is restored into a new database")
 
 _ODD = r"""
 CREATE TABLE "Odd.*""na|me$" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, big text);
@@ -38,6 +39,7 @@ _SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDE
 _DATABASES = "SELECT datname FROM pg_database ORDER BY 1"
 
 
+@restores
 def test_a_dump_in_parts_is_the_same_database(
     populated: Session, make: Make, key: Key, shelf: Shelf
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_dump_in_parts_is_the_same_database(
             restored.close()
 
 
+@restores
 def test_damage_in_any_part_is_found_before_one_is_restored(
     populated: Session, make: Make, key: Key
 ) -> None:
@@ -97,6 +100,7 @@ def test_damage_in_any_part_is_found_before_one_is_restored(
         taken(made.manifest_path)
 
 
+@restores
 def test_one_part_that_fails_ends_the_others_and_leaves_nothing(
     populated: Session, make: Make, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

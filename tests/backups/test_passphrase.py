@@ -12,10 +12,12 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+restores = pytest.mark.needs_further_grants("a backup is restored into a new database")
 
 WORDS = SecretStr("correct horse battery stäple")
 
 
+@restores
 def test_a_passphrase_opens_the_backup_and_a_wrong_one_does_not(
     populated: Session, make: Make, key: Key
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.chain.looks import BEFORE, IDS, catalogue_text, golden_text, shims_up_to, without_shims
 from tests.chain.test_half_done import PullThePlugError, Stepping
 from tests.conftest import DatabaseAt
+from tests.least import as_superuser
 
 from opssight_migrate.model.errors import RefusedError, RowsWouldBeLostError
 from opssight_migrate.model.events import Event, Noted, StatementStarted
@@ -168,6 +169,7 @@ def test_the_archive_names_what_it_keeps(place: Place) -> None:
     assert "auditoperation" not in text
 
 
+@pytest.mark.needs_superuser("it makes a role that owns the users")
 def test_the_archive_has_the_owner_of_the_users(place: Place) -> None:
     place.session.execute("CREATE ROLE archive_keeper")
     try:
@@ -301,16 +303,18 @@ def test_rows_whose_parent_was_deleted_meanwhile_stay_and_are_named(place: Place
     assert without_shims(place.session) == (golden_text(HEAD), shims_up_to(HEAD))
 
 
-def test_a_row_stays_together_with_the_row_that_it_points_at(place: Place) -> None:
+def test_a_row_stays_together_with_the_row_that_it_points_at(
+    place: Place, opened: Callable[[str], Session]
+) -> None:
     place.down(START)
     parent = int(place.session.scalar(f"SELECT min(id) FROM {ARCHIVE}.events"))
     user = place.session.scalar(f"SELECT triggered_by FROM {ARCHIVE}.events WHERE id = {parent}")
     family = place.session.scalar(
         f"SELECT count(*) FROM {ARCHIVE}.events WHERE parent_event_id = {parent} OR id = {parent}"
     )
-    place.session.execute("SELECT set_config('session_replication_role', 'replica', false)")
-    place.session.execute("DELETE FROM users WHERE id = %s", (user,))
-    place.session.execute("SELECT set_config('session_replication_role', 'origin', false)")
+    by_hand = opened(as_superuser(place.session.connection.info.dsn))
+    by_hand.execute("SET session_replication_role = replica")
+    by_hand.execute("DELETE FROM users WHERE id = %s", (user,))
 
     place.up("b521a10e8182")
 
@@ -512,6 +516,7 @@ def test_with_many_values_every_committed_piece_can_be_gone_on_from(many: Place)
     assert many.rows() == rows
 
 
+@pytest.mark.needs_superuser("it makes the role that has no rights")
 def test_a_role_without_rights_in_the_archive_writes_on_while_it_is_followed(
     many: Place, opened: Callable[[str], Session]
 ) -> None:

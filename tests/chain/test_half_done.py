@@ -18,6 +18,7 @@ from tests.chain.looks import (
     without_shims,
 )
 from tests.conftest import DatabaseAt, NewDatabase
+from tests.least import as_superuser
 
 from opssight_migrate.opssight import shims
 from opssight_migrate.opssight.revisions import HEAD, MULTI_TENANCY, RBAC, START, TARGET
@@ -284,7 +285,7 @@ def test_a_half_built_index_is_built_again_on_the_way_up(
 ) -> None:
     session = opened(database_at(START))
     _stop_before(session, name, _up(MULTI_TENANCY))
-    session.execute(_BREAK, (name,))
+    opened(as_superuser(session.connection.info.dsn)).execute(_BREAK, (name,))
 
     chain.upgrade(chain.Drive(session=session), MULTI_TENANCY)
 
@@ -302,7 +303,7 @@ def test_a_half_built_unique_index_is_built_again_on_the_way_down(
     session = opened(database_at(MULTI_TENANCY, filled=False))
     shim = next(shim for shim in shims.ONCE_UNIQUE if shim.golden_index == "ix_users_email")
     _stop_before(session, shim.index, _down(START))
-    session.execute(_BREAK, (shim.index,))
+    opened(as_superuser(session.connection.info.dsn)).execute(_BREAK, (shim.index,))
 
     chain.downgrade(chain.Drive(session=session), START)
 
@@ -314,7 +315,7 @@ def test_a_half_built_index_of_a_unique_constraint_is_built_again(
 ) -> None:
     session = opened(database_at(MULTI_TENANCY))
     _stop_before(session, "_role_name_org_uc", _up(RBAC))
-    session.execute(_BREAK, ("_role_name_org_uc",))
+    opened(as_superuser(session.connection.info.dsn)).execute(_BREAK, ("_role_name_org_uc",))
 
     chain.upgrade(chain.Drive(session=session), RBAC)
 

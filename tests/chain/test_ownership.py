@@ -21,6 +21,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_superuser("it makes the roles that own, write and migrate")
 
 _GIVE_AWAY = """
 DO $$

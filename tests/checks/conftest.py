@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import psycopg
 import pytest
-from tests.conftest import NewDatabase, TemplateAt, copy_database
+from tests.least import LeastAt, Place, as_superuser, derived, role_of
 
 from opssight_migrate.checks.base import Check, CheckContext
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
@@ -20,8 +21,6 @@ from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
 
-MIGRATED = "template_migrated_by_the_command"
-PEOPLED = "template_of_three_organizations"
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -44,51 +43,69 @@ def _server_of(item: pytest.Item) -> str | None:
     return called if called.startswith("pg") else None
 
 
+PlaceBy = Callable[[str], Place]
+
+
 @pytest.fixture(scope="session")
-def migrated_template(server: Cluster, template_at: TemplateAt) -> str:
-    """A template database that ``migrate`` took from the start to the target, with its rows."""
-    copy_database(server, template_at(START, True), MIGRATED)
-    settings = Settings.model_validate(
-        {
-            "project": {"default_environment": "test"},
-            "environments": {"test": {"url": server.conninfo(MIGRATED)}},
-        }
-    )
+def migrated_by(server: Cluster, least_at: LeastAt) -> PlaceBy:
+    """Name a template that ``migrate`` of a role took from the start to the target, with rows."""
 
     def say_yes(plan: Plan, is_copy: bool) -> None:
         del plan, is_copy
 
-    profile = settings.profile(None)
-    report = migrate(settings, profile, MigrateRequest(), confirm=say_yes, emit=unheard)
-    assert report.exit_code == 0, report.diagnostics
-    return MIGRATED
+    @cache
+    def place(role: str) -> Place:
+        found, conninfo = derived(server, least_at(START, True, role), f"migrated_by_{role}")
+        settings = Settings.model_validate(
+            {
+                "project": {"default_environment": "test"},
+                "environments": {"test": {"url": conninfo}},
+            }
+        )
+        profile = settings.profile(None)
+        report = migrate(settings, profile, MigrateRequest(), confirm=say_yes, emit=unheard)
+        assert report.exit_code == 0, report.diagnostics
+        return found
+
+    return place
 
 
 @pytest.fixture
 def migrated(
-    new_database: NewDatabase, migrated_template: str, opened: Callable[[str], Session]
+    request: pytest.FixtureRequest,
+    opened_place: Callable[[Place], str],
+    migrated_by: PlaceBy,
+    opened: Callable[[str], Session],
 ) -> Session:
     """A session on a fresh copy of the migrated database."""
-    return opened(new_database(migrated_template))
+    return opened(opened_place(migrated_by(role_of(request))))
 
 
 @pytest.fixture(scope="session")
-def peopled_template(server: Cluster, migrated_template: str) -> str:
-    """A template database of three organizations, each with people and things of its own."""
-    copy_database(server, migrated_template, PEOPLED)
-    with psycopg.connect(server.conninfo(PEOPLED), autocommit=True) as connection:
-        connection.execute((DATA / "organizations.sql").read_bytes())
-        # In a copy the server counts from nought; the snapshot must have done so too.
-        connection.execute("UPDATE opssight_migrate.snapshots SET writes = 0, deletes = 0")
-    return PEOPLED
+def peopled_by(server: Cluster, migrated_by: PlaceBy) -> PlaceBy:
+    """Name a template of three organizations, each with people and things of its own."""
+
+    @cache
+    def place(role: str) -> Place:
+        found, conninfo = derived(server, migrated_by(role), f"peopled_by_{role}")
+        with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
+            connection.execute((DATA / "organizations.sql").read_bytes())
+            # In a copy the server counts from nought; the snapshot must have done so too.
+            connection.execute("UPDATE opssight_migrate.snapshots SET writes = 0, deletes = 0")
+        return found
+
+    return place
 
 
 @pytest.fixture
 def peopled(
-    new_database: NewDatabase, peopled_template: str, opened: Callable[[str], Session]
+    request: pytest.FixtureRequest,
+    opened_place: Callable[[Place], str],
+    peopled_by: PlaceBy,
+    opened: Callable[[str], Session],
 ) -> Session:
     """A session on a fresh copy of the database of three organizations."""
-    return opened(new_database(peopled_template))
+    return opened(opened_place(peopled_by(role_of(request))))
 
 
 def outcome(check: Check, session: Session) -> Outcome:

@@ -49,11 +49,18 @@ def faults(session: Session) -> list[Finding]:
     ]
 
 
-def planted(session: Inside, mutation: Mutation) -> list[Finding]:
-    """Return what is found while the fault is there; it is rolled back."""
+def planted(session: Inside, mutation: Mutation, role: str | None = None) -> list[Finding]:
+    """Return what is found, by ``role``, while the fault is there; it is rolled back."""
     with session.connection.transaction(force_rollback=True):
         session.execute(sql.SQL(mutation["sql"]))
+        if role is not None:
+            work_as(session, role)
         return faults(session)
+
+
+def work_as(session: Session, role: str) -> None:
+    """Have no more rights than ``role`` in the rest of the transaction."""
+    session.execute(sql.SQL("SET LOCAL SESSION AUTHORIZATION {}").format(sql.Identifier(role)))
 
 
 def told(finding: Finding) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from psycopg import sql
 from tests.checks.conftest import failures, outcome
+from tests.least import as_superuser
 
 from opssight_migrate.checks.catalogue_is_golden import CatalogueIsGolden
 from opssight_migrate.model.plan import Severity
@@ -66,8 +69,10 @@ def test_a_missing_or_altered_object_is_named(
     assert named[0].severity is Severity.FAIL
 
 
-def test_an_index_that_is_invalid_is_named_with_its_reindex(migrated: Session) -> None:
-    migrated.execute(
+def test_an_index_that_is_invalid_is_named_with_its_reindex(
+    migrated: Session, opened: Callable[[str], Session]
+) -> None:
+    opened(as_superuser(migrated.connection.info.dsn)).execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_users_id'::regclass"
     )
 

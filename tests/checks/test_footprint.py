@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.verify_footprint import verified
-from tests.conftest import NewDatabase
+from tests.checks.conftest import PlaceBy
+from tests.least import WORKER, Place
 
 ON_EVERY_SERVER = False
 
 
 def test_verify_takes_no_lock_that_anybody_feels_and_little_memory(
-    new_database: NewDatabase, migrated_template: str, tmp_path: Path
+    opened_place: Callable[[Place], str], migrated_by: PlaceBy, tmp_path: Path
 ) -> None:
-    found = verified(new_database(migrated_template), tmp_path)
+    found = verified(opened_place(migrated_by(WORKER)), tmp_path)
 
     assert found.faults == [], found.report[-2_000:]
     assert found.samples > 10

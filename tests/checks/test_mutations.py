@@ -14,6 +14,7 @@ from functools import cache
 import psycopg
 import pytest
 from psycopg import sql
+from tests.checks.conftest import PlaceBy
 from tests.checks.planting import (
     DATA,
     MUTATIONS,
@@ -24,8 +25,9 @@ from tests.checks.planting import (
     faults,
     planted,
     told,
+    work_as,
 )
-from tests.conftest import TemplateAt, run_on
+from tests.least import WORKER, LeastAt, as_superuser, derived
 
 from opssight_migrate.checks import CHECKS, rows_are_as_before
 from opssight_migrate.engine import baseline
@@ -64,6 +66,12 @@ def measure_anew(session: Session) -> None:
     baseline.take(session, run, unheard, pause_point=lambda: None)
 
 
+def administered(session: Session, statements: str) -> None:
+    """Run statements in the database of a session as its administrator would, and go."""
+    with psycopg.connect(as_superuser(session.connection.info.dsn), autocommit=True) as other:
+        other.execute(sql.SQL(statements))
+
+
 def swept(session: Session) -> None:
     """Take away the dead rows of a fault that was rolled back: they make queries slower."""
     session.execute("SELECT pg_stat_force_next_flush()")
@@ -73,22 +81,17 @@ def swept(session: Session) -> None:
 
 @pytest.fixture(scope="session")
 def shared(
-    server: Cluster, peopled_template: str, template_at: TemplateAt
+    server: Cluster, peopled_by: PlaceBy, least_at: LeastAt
 ) -> Iterator[Callable[[str], Inside]]:
-    """Give the session on a database of that revision in which faults are planted in turn."""
+    """Give the superuser's session in which faults are planted in turn, at a revision."""
     with ExitStack() as stack:
 
         @cache
         def session_at(revision: str) -> Inside:
-            name = peopled_template if revision == AUDIT else template_at(revision, True)
-            copy = f"{name}_for_faults"
-            run_on(
-                server,
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(copy), sql.Identifier(name)
-                ),
-            )
-            connection = psycopg.connect(server.conninfo(copy), autocommit=True)
+            peopled = revision == AUDIT
+            place = peopled_by(WORKER) if peopled else least_at(revision, True, WORKER)
+            _, conninfo = derived(server, place, f"{place.template}_for_faults")
+            connection = psycopg.connect(as_superuser(conninfo), autocommit=True)
             found = Inside(stack.enter_context(connection))
             found.prepare()
             return found
@@ -106,7 +109,7 @@ def test_a_planted_fault_is_found_by_name_and_nothing_else_is(
     monkeypatch.setattr(latency, "RUNS", 1)
     session = shared(mutation.get("revision", AUDIT))
 
-    found = planted(session, mutation)
+    found = planted(session, mutation, WORKER)
     swept(session)
 
     assert_found(mutation, found)
@@ -117,9 +120,9 @@ def test_a_fault_that_the_server_has_to_see_whole_is_found_too(
     peopled: Session, mutation: Mutation
 ) -> None:
     if "volume" in mutation:
-        peopled.execute(sql.SQL(mutation["volume"]))
+        administered(peopled, mutation["volume"])
         measure_anew(peopled)
-    peopled.execute(sql.SQL(mutation["sql"] + _COUNTED))
+    administered(peopled, mutation["sql"] + _COUNTED)
 
     assert_found(mutation, faults(peopled))
 
@@ -128,6 +131,7 @@ def test_the_faults_leave_no_trace_where_they_were_planted(shared: Callable[[str
     for revision in (AUDIT, START):
         session = shared(revision)
         with session.connection.transaction(force_rollback=True):
+            work_as(session, WORKER)
             assert [told(one) for one in faults(session)] == []
 
 
@@ -136,7 +140,7 @@ def test_a_correct_database_of_three_organizations_has_no_fault(
     peopled: Session, deed: str
 ) -> None:
     if HARMLESS[deed]:
-        peopled.execute(sql.SQL(HARMLESS[deed]))
+        administered(peopled, HARMLESS[deed])
 
     assert [(one.check_id, told(one)) for one in faults(peopled)] == []
 

@@ -20,7 +20,6 @@ from opssight_migrate.model.events import Event, QueryMeasured, ServerSeen
 from opssight_migrate.opssight.queries import QUERIES, Query
 from opssight_migrate.opssight.revisions import HEAD, START
 from opssight_migrate.postgres import latency, server_load
-from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.query_plans import QueryPlan, growth
 from opssight_migrate.postgres.session import Session
 
@@ -144,6 +143,7 @@ def test_every_query_fits_the_schema_and_finds_its_rows_by_index(
     assert not [one for one in said(session) if "not measured" in one]
 
 
+@pytest.mark.needs_further_grants("pg_monitor: it asks where the data directory is")
 def test_the_server_of_this_machine_is_known_by_its_data_directory(migrated: Session) -> None:
     heard: list[Event] = []
     checks = [ServerHasRoom()]
@@ -155,11 +155,5 @@ def test_the_server_of_this_machine_is_known_by_its_data_directory(migrated: Ses
     assert 0 < seen.machine.available_bytes < seen.machine.memory_bytes
 
 
-def test_what_is_not_ours_to_see_is_not_known(migrated: Session, server: Cluster) -> None:
-    migrated.execute("CREATE ROLE onlooker LOGIN")
-    try:
-        dsn = psycopg.conninfo.make_conninfo(migrated.connection.info.dsn, user="onlooker")
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            assert server_load.machine(Session(connection)) is None
-    finally:
-        migrated.execute("DROP ROLE onlooker")
+def test_what_is_not_ours_to_see_is_not_known(migrated: Session) -> None:
+    assert server_load.machine(migrated) is None

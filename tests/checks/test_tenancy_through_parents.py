@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from tests.checks.conftest import failures, outcome
+from tests.checks.conftest import PlaceBy, failures, outcome
 from tests.checks.planting import DATA
-from tests.conftest import NewDatabase
+from tests.least import WORKER, Place
 
 from opssight_migrate.checks.audit_log_takes_rows import AuditLogTakesRows
 from opssight_migrate.checks.base import CheckContext
@@ -26,10 +26,10 @@ ON_EVERY_SERVER = False
 
 @pytest.fixture
 def three(
-    new_database: NewDatabase, migrated_template: str, opened: Callable[[str], Session]
+    opened_place: Callable[[Place], str], migrated_by: PlaceBy, opened: Callable[[str], Session]
 ) -> Session:
     """A session on a correct database of three organizations."""
-    conninfo = new_database(migrated_template)
+    conninfo = opened_place(migrated_by(WORKER))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute((DATA / "organizations.sql").read_bytes())
     return opened(conninfo)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from tests.backups.conftest import Key, new_key
 from tests.commands.conftest import error_of, run
-from tests.conftest import SettingsFor, run_on
+from tests.conftest import SettingsFor
 
 from opssight_migrate.backups import scratch, verification
 from opssight_migrate.commands import backup, safety, way_back
@@ -30,6 +29,7 @@ from opssight_migrate.settings import Settings
 ON_EVERY_SERVER = False
 Rehearse = Callable[[str], Report]
 CHECK = "way-back-loses-nothing"
+restores = pytest.mark.needs_further_grants("CREATEDB, for a scratch database")
 SCRATCH = "SELECT datname::text FROM pg_database WHERE datname LIKE 'opssight_proof_%'"
 
 
@@ -50,6 +50,7 @@ def the_check(report: Report) -> CheckResult:
     return found
 
 
+@restores
 def test_a_rollback_is_rehearsed_in_a_scratch_database_that_goes_away(
     peopled: Session, rehearse: Rehearse
 ) -> None:
@@ -73,6 +74,7 @@ CREATE TRIGGER meddles BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION publ
 """
 
 
+@restores
 def test_what_a_rollback_would_change_is_found_before_anybody_does_it(
     peopled: Session, rehearse: Rehearse
 ) -> None:
@@ -90,6 +92,7 @@ def test_what_a_rollback_would_change_is_found_before_anybody_does_it(
     assert peopled.rows(SCRATCH) == []
 
 
+@restores
 def test_a_rollback_that_would_be_refused_is_not_rehearsed(
     peopled: Session, rehearse: Rehearse
 ) -> None:
@@ -116,30 +119,21 @@ def at_home(server: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.fixture
-def without_createdb(server: Cluster, peopled: Session) -> Iterator[str]:
-    """The conninfo of a role that may do with the tables what their owner may, and no more."""
-    role = f"member_{peopled.pid}"
-    peopled.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE opssight").format(sql.Identifier(role)))
-    yield make_conninfo(peopled.connection.info.dsn, user=role)
-    run_on(server, sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-
-
 def test_without_createdb_the_embedded_server_is_the_place(
-    without_createdb: str, rehearse: Rehearse, at_home: None
+    peopled: Session, rehearse: Rehearse, at_home: None
 ) -> None:
-    report = rehearse(without_createdb)
+    report = rehearse(peopled.connection.info.dsn)
 
     assert the_check(report).status == "passed", (the_check(report).reason, report.diagnostics)
     assert "on the embedded server" in report.diagnostics[0].message
 
 
 def test_where_there_is_no_place_for_it_the_rehearsal_is_skipped_in_words(
-    without_createdb: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
+    peopled: Session, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_WHEEL", "no_such_wheel")
 
-    report = rehearse(without_createdb)
+    report = rehearse(peopled.connection.info.dsn)
 
     check = the_check(report)
     assert (report.exit_code, check.status) == (0, "skipped")
@@ -185,6 +179,7 @@ def identity(key: Key, tmp_path: Path) -> Path:
     return file
 
 
+@restores
 def test_with_a_sealed_backup_all_of_its_rows_are_taken_there_and_back(
     populated: Session, keeping: Keeping, key: Key, identity: Path
 ) -> None:
@@ -238,6 +233,7 @@ def test_a_passphrase_is_asked_for_by_the_backup_s_name(
     assert error_of(nobody)[1] == "the backup is sealed, and no passphrase is here"
 
 
+@restores
 def test_a_backup_that_restores_to_other_rows_is_an_error_and_not_left_out(
     migrated: Session, keeping: Keeping
 ) -> None:
@@ -274,6 +270,7 @@ with scratch.scratch(session, properties.read_properties(session)) as name:
 """
 
 
+@restores
 def test_what_a_killed_rehearsal_leaves_is_listed_by_cleanup_and_what_is_in_use_is_not(
     peopled: Session,
 ) -> None:

@@ -14,12 +14,6 @@ from opssight_migrate.postgres.cluster import Cluster
 
 
 @pytest.fixture
-def database_at(least_database_at: DatabaseAt) -> DatabaseAt:
-    """Make a database at a revision, and return the way in of a role with the least rights."""
-    return least_database_at
-
-
-@pytest.fixture
 def scene(tmp_path: Path, server: Cluster, database_at: DatabaseAt) -> Iterator[Scene]:
     """A place without a configuration above it."""
     (tmp_path / ".git").mkdir()

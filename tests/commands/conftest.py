@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 from psycopg import sql
-from tests.conftest import DatabaseAt
 from tests.least import as_superuser
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
@@ -32,23 +31,23 @@ _SCHEMAS = "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' ORDER
 
 
 @pytest.fixture
-def database_at(least_database_at: DatabaseAt) -> DatabaseAt:
-    """Make a database at a revision, and return the way in of a role with the least rights."""
-    return least_database_at
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[[str], Session]]:
-    """Open prepared sessions of the superuser, who sets the scene and looks at everything."""
+def joined() -> Iterator[Callable[[str], Session]]:
+    """Open prepared sessions of whoever a conninfo names, such as a client of the database."""
     with ExitStack() as stack:
 
         def open_one(conninfo: str) -> Session:
-            prepared = Session(psycopg.connect(as_superuser(conninfo), autocommit=True))
+            prepared = Session(psycopg.connect(conninfo, autocommit=True))
             stack.callback(prepared.close)
             prepared.prepare()
             return prepared
 
         yield open_one
+
+
+@pytest.fixture
+def opened(joined: Callable[[str], Session]) -> Callable[[str], Session]:
+    """Open prepared sessions of the superuser, who sets the scene and looks at everything."""
+    return lambda conninfo: joined(as_superuser(conninfo))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

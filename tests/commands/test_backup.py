@@ -81,7 +81,7 @@ def statuses(report: Report) -> dict[str, str]:
     return {check.id: check.status for check in report.checks}
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_create_changes_nothing_in_the_database(
     database_at: DatabaseAt, sealing: Callable[..., Settings], opened: Callable[[str], Session]
 ) -> None:
@@ -97,7 +97,7 @@ def test_create_changes_nothing_in_the_database(
     assert everything(opened(conninfo)) == before
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_what_was_made_is_listed_and_verified(
     database_at: DatabaseAt, sealing: Callable[..., Settings], identity: Path
 ) -> None:
@@ -145,7 +145,7 @@ def test_the_identity_may_come_from_a_command_and_the_hmac_from_the_profile(
     }
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_a_passphrase_is_taken_from_its_command_or_asked_for(
     database_at: DatabaseAt, sealing: Callable[..., Settings]
 ) -> None:
@@ -181,7 +181,7 @@ def test_a_passphrase_is_taken_from_its_command_or_asked_for(
     assert (silent.exit_code, error_of(silent)[0]) == (4, "OM102")
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_a_backup_in_parts_is_one_line_of_the_list(
     database_at: DatabaseAt, sealing: Callable[..., Settings], identity: Path
 ) -> None:
@@ -210,7 +210,7 @@ def test_a_plan_says_that_the_shelf_has_no_room(
     assert error_of(created(settings))[0] == "OM326"
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_doctor_names_what_keeps_a_backup_from_being_made(
     database_at: DatabaseAt,
     sealing: Callable[..., Settings],
@@ -286,7 +286,7 @@ def test_without_recipients_nothing_is_made_unless_plain_files_are_allowed(
     assert "not sealed" in plain.diagnostics[0].message
 
 
-@pytest.mark.needs_superuser("a proof restores into a new database")
+@pytest.mark.needs_further_grants("a proof restores into a new database")
 def test_migrate_makes_a_backup_before_its_first_change(
     database_at: DatabaseAt, sealing: Callable[..., Settings], opened: Callable[[str], Session]
 ) -> None:

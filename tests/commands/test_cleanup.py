@@ -14,6 +14,7 @@ from tests.chain.looks import catalogue_text, golden_text
 from tests.commands.conftest import Asked, error_of, everything, run
 from tests.commands.test_rollback import go_back
 from tests.conftest import DatabaseAt, SettingsFor, run_on
+from tests.least import FURTHER, OWNER
 
 from opssight_migrate.backups import creation, scratch
 from opssight_migrate.backups.creation import Order
@@ -76,6 +77,12 @@ def clean(
         confirm=confirm or Asked(),
         emit=unheard,
     )
+
+
+def create_for(server: Cluster, name: str, role: str) -> None:
+    """Create a database that belongs to ``role``."""
+    statement = sql.SQL("CREATE DATABASE {} OWNER {}")
+    run_on(server, statement.format(sql.Identifier(name), sql.Identifier(role)))
 
 
 @pytest.fixture
@@ -331,7 +338,7 @@ def test_the_newest_runs_stay_in_the_journal_however_old_they_are(
     assert run(settings).status == "nothing_to_do"
 
 
-@pytest.mark.needs_superuser("databases are made and dropped")
+@pytest.mark.needs_further_grants("databases are made and dropped")
 def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
     migrated: tuple[Settings, Session],
     server: Cluster,
@@ -348,7 +355,7 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
         f"other_{name}_before_{known}",
     ]
     for one in made:
-        run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(one)))
+        create_for(server, one, OWNER)
     try:
         kept = clean(settings, "retired")
         assert kept.status == "nothing_to_do"
@@ -385,16 +392,16 @@ def test_scratch_and_retired_databases_go_while_nobody_is_in_them(
             run_on(server, sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(one)))
 
 
-@pytest.mark.needs_superuser("databases are made and dropped")
+@pytest.mark.needs_further_grants("databases are made and dropped")
 def test_scratch_databases_of_killed_proofs_go_and_those_of_the_living_stay(
     migrated: tuple[Settings, Session], server: Cluster
 ) -> None:
     settings, session = migrated
     dead = f"{scratch.PREFIX}0123456789ab"
-    run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dead)))
+    create_for(server, dead, FURTHER)
     with scratch.scratch(session, properties.read_properties(session)) as living:
         # The next proof would have swept it: make it again, as a process killed just now left it.
-        run_on(server, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dead)))
+        create_for(server, dead, FURTHER)
 
         report = clean(settings, "artifacts")
 

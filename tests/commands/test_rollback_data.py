@@ -10,10 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 from tests.backups.conftest import new_key
 from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, SettingsFor
+from tests.least import OWNER, as_superuser
 
 from opssight_migrate.backups import comparison, replacement
 from opssight_migrate.commands import backup, rollback_data
@@ -29,7 +31,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
-pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
+pytestmark = pytest.mark.needs_further_grants("a swap renames the database and makes another")
 
 _DATABASES = "SELECT datname::text FROM pg_database ORDER BY 1"
 _REVISION = "SELECT version_num FROM alembic_version"
@@ -81,7 +83,7 @@ def restored(
 
 def dropped(conninfo: str, *names: str) -> None:
     """Drop databases that a test left, once they are looked at."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         for name in names:
             statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             connection.execute(statement)
@@ -152,10 +154,10 @@ def test_what_a_dry_run_names_next_does_what_was_looked_at_and_no_more(
     ]
 
 
-def test_clients_are_refused_or_ended(settings: Settings, opened: Callable[[str], Session]) -> None:
+def test_clients_are_refused_or_ended(settings: Settings, joined: Callable[[str], Session]) -> None:
     conninfo = conninfo_of(settings)
     path = backed_up(settings)
-    client = opened(conninfo)
+    client = joined(make_conninfo(conninfo, user=OWNER))
 
     refused = restored(settings, path)
 
@@ -189,11 +191,11 @@ def test_into_restores_beside_and_touches_nothing(
 
 
 def test_whatever_goes_wrong_leaves_the_live_database_and_no_other(
-    settings: Settings, opened: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, joined: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conninfo = conninfo_of(settings)
     path = backed_up(settings)
-    session = opened(conninfo)
+    session = joined(conninfo)
     session.named("opssight-migrate/looking")
     before, databases = everything(session), session.rows(_DATABASES)
 

@@ -25,7 +25,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
-pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
+pytestmark = pytest.mark.needs_further_grants("a swap renames the database and makes another")
 
 __all__ = ["settings"]
 
@@ -43,9 +43,9 @@ def listed(session: Session, query: str | None) -> list[Any]:
 
 
 def test_the_ledger_counts_rows_by_what_happened_to_them_and_lists_them(
-    settings: Settings, opened: Callable[[str], Session]
+    settings: Settings, joined: Callable[[str], Session]
 ) -> None:
-    session = opened(conninfo_of(settings))
+    session = joined(conninfo_of(settings))
     path = backed_up(settings)
     session.execute(_WRITE, (3,))
     ids = [one for (one,) in session.rows("SELECT id FROM users ORDER BY id LIMIT 6")]
@@ -85,9 +85,9 @@ def test_the_ledger_counts_rows_by_what_happened_to_them_and_lists_them(
 
 
 def test_rows_without_a_key_and_columns_that_came_later_are_in_the_ledger_too(
-    settings: Settings, opened: Callable[[str], Session]
+    settings: Settings, joined: Callable[[str], Session]
 ) -> None:
-    session = opened(conninfo_of(settings))
+    session = joined(conninfo_of(settings))
     session.execute("CREATE TABLE notes (what text); INSERT INTO notes VALUES ('a'), ('a')")
     path = backed_up(settings)
     session.execute("INSERT INTO notes VALUES ('a'), ('b')")
@@ -107,11 +107,11 @@ def test_rows_without_a_key_and_columns_that_came_later_are_in_the_ledger_too(
 
 @pytest.mark.parametrize("terminates", [False, True])
 def test_rows_written_between_question_and_swap_stop_it_or_are_told(
-    settings: Settings, opened: Callable[[str], Session], terminates: bool
+    settings: Settings, joined: Callable[[str], Session], terminates: bool
 ) -> None:
     conninfo = conninfo_of(settings)
     path = backed_up(settings)
-    session = opened(conninfo)
+    session = joined(conninfo)
     session.named("opssight-migrate/looking")
     databases = session.rows(_DATABASES)
 
@@ -140,10 +140,10 @@ def test_rows_written_between_question_and_swap_stop_it_or_are_told(
 
 
 def test_full_goes_to_the_backup_and_on_to_the_revision_before_anybody_sees_it(
-    settings: Settings, opened: Callable[[str], Session]
+    settings: Settings, joined: Callable[[str], Session]
 ) -> None:
     conninfo = conninfo_of(settings)
-    session = opened(conninfo)
+    session = joined(conninfo)
     start = everything(session)
     assert run(settings).exit_code == 0
     path = backed_up(settings)
@@ -158,7 +158,7 @@ def test_full_goes_to_the_backup_and_on_to_the_revision_before_anybody_sees_it(
     assert [step.status for step in report.steps] == ["done"] * 5
     kinds = {one.kind for one in report.losses}
     assert kinds >= {"archived", "not in the backup"} or "archived" in kinds
-    again = opened(conninfo)
+    again = joined(conninfo)
     now = everything(again)
     assert now.catalogue == start.catalogue
     assert {table: now.rows[table] for table in start.rows} == start.rows
@@ -166,7 +166,7 @@ def test_full_goes_to_the_backup_and_on_to_the_revision_before_anybody_sees_it(
     again.close()
     # Archives come home, the journal knows of no unfinished run, and the audit log has its rows.
     assert run(settings).exit_code == 0
-    later = opened(conninfo)
+    later = joined(conninfo)
     assert later.scalar("SELECT count(*) FROM user_roles") == 200
     owed = "SELECT count(*) FROM opssight_migrate.audit_rows WHERE written_at IS NULL"
     assert later.scalar(owed) == 0
@@ -184,27 +184,27 @@ def test_full_refuses_a_revision_that_comes_after_the_backup(settings: Settings)
 
 
 def test_a_migration_that_stopped_is_not_gone_on_with_after_a_data_rollback(
-    settings: Settings, opened: Callable[[str], Session], tmp_path: Path
+    settings: Settings, joined: Callable[[str], Session], tmp_path: Path
 ) -> None:
     del tmp_path
     conninfo = conninfo_of(settings)
     path = backed_up(settings)
     assert run(settings).exit_code == 0
-    session = opened(conninfo)
+    session = joined(conninfo)
     session.execute("UPDATE opssight_migrate.runs SET status = 'failed'")
     session.close()
 
     report = restored(settings, path)
 
     assert report.exit_code == 0, report.diagnostics
-    again = opened(conninfo)
+    again = joined(conninfo)
     assert again.rows("SELECT command, status FROM opssight_migrate.runs ORDER BY epoch") == [
         ("migrate", "superseded"),
         ("rollback-data", "ok"),
     ]
     again.close()
     assert run(settings).revision is not None
-    last = opened(conninfo)
+    last = joined(conninfo)
     assert last.scalar("SELECT version_num FROM alembic_version") == TARGET
     last.close()
     dropped(conninfo, *report.retired)

@@ -21,7 +21,7 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
-pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
+pytestmark = pytest.mark.needs_further_grants("a swap renames the database and makes another")
 
 __all__ = ["settings"]
 
@@ -41,10 +41,10 @@ def dumped(session: Session, path: Path, *options: str) -> Path:
 
 @pytest.mark.parametrize("options", [("-Fc",), ("-Fd",), ("-Fp",)], ids=["custom", "dir", "sql"])
 def test_a_dump_made_by_hand_takes_the_place_too(
-    settings: Settings, opened: Callable[[str], Session], tmp_path: Path, options: tuple[str, ...]
+    settings: Settings, joined: Callable[[str], Session], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     conninfo = conninfo_of(settings)
-    session = opened(conninfo)
+    session = joined(conninfo)
     before = everything(session)
     path = dumped(session, tmp_path / "pre_migration_backup.sql", *options)
     session.execute("DELETE FROM team_memberships")
@@ -57,7 +57,7 @@ def test_a_dump_made_by_hand_takes_the_place_too(
     [check] = [one for one in report.checks if one.id == "digests"]
     assert (check.status, check.reason) == ("skipped", "no manifest")
     assert {one.kind for one in report.losses} == {"deleted since"}
-    again = opened(conninfo)
+    again = joined(conninfo)
     after = everything(again)
     assert after.catalogue == before.catalogue
     assert {table: after.rows[table] for table in before.rows} == before.rows
@@ -66,9 +66,9 @@ def test_a_dump_made_by_hand_takes_the_place_too(
 
 
 def test_what_is_damaged_foreign_or_unsafe_is_refused_and_leaves_nothing(
-    settings: Settings, opened: Callable[[str], Session], tmp_path: Path
+    settings: Settings, joined: Callable[[str], Session], tmp_path: Path
 ) -> None:
-    session = opened(conninfo_of(settings))
+    session = joined(conninfo_of(settings))
     session.named("opssight-migrate/looking")
     with session.writing():
         journal.install(session)
@@ -157,9 +157,9 @@ def test_what_psql_would_carry_out_itself_is_refused_wherever_it_hides(script: b
 
 
 def test_the_revision_of_a_dump_must_be_one_of_the_published(
-    settings: Settings, opened: Callable[[str], Session], tmp_path: Path
+    settings: Settings, joined: Callable[[str], Session], tmp_path: Path
 ) -> None:
-    session = opened(conninfo_of(settings))
+    session = joined(conninfo_of(settings))
     session.named("opssight-migrate/looking")
     session.execute("UPDATE alembic_version SET version_num = 'd8b4'")
     path = dumped(session, tmp_path / "strange.dump", "-Fc")

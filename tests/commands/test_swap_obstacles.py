@@ -15,6 +15,7 @@ from tests.commands.conftest import everything
 from tests.commands.test_rollback_data import backed_up, restored
 from tests.conftest import SettingsFor
 from tests.homes import new_home
+from tests.least import WORKER, as_worker
 
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres import chain, properties
@@ -24,9 +25,13 @@ from opssight_migrate.settings import Settings
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
-pytestmark = pytest.mark.needs_superuser("a swap renames the database and makes another")
 
-_TABLESPACE = "CREATE TABLESPACE roomy LOCATION {}"
+_SERVER = (
+    "CREATE TABLESPACE roomy LOCATION {place}",
+    "CREATE ROLE {worker} LOGIN CREATEDB",
+    "GRANT CREATE ON TABLESPACE roomy TO {worker}",
+    "CREATE DATABASE live OWNER {worker} TABLESPACE roomy",
+)
 
 
 @pytest.fixture
@@ -40,13 +45,15 @@ def conninfo(server: Cluster) -> Iterator[str]:
             place.mkdir()
             os.chown(place, home.stat().st_uid, home.stat().st_gid)
             with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
-                connection.execute(sql.SQL(_TABLESPACE).format(sql.Literal(str(place))))
-                connection.execute("CREATE DATABASE live TABLESPACE roomy")
-            with psycopg.connect(cluster.conninfo("live"), autocommit=True) as connection:
+                for one in _SERVER:
+                    names = {"place": sql.Literal(str(place)), "worker": sql.Identifier(WORKER)}
+                    connection.execute(sql.SQL(one).format(**names))
+            conninfo = as_worker(cluster.conninfo("live"))
+            with psycopg.connect(conninfo, autocommit=True) as connection:
                 session = Session(connection)
                 session.prepare()
                 chain.upgrade(chain.Drive(session=session), START)
-            yield cluster.conninfo("live")
+            yield conninfo
     finally:
         shutil.rmtree(home)
 

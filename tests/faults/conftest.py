@@ -1,4 +1,7 @@
-"""What the tests of faults share: a database with batches in it, its end, and its victims."""
+"""What the tests of faults share: a database with batches in it, its end, and its victims.
+
+The runs work as the role of ``tests/least.py``; who disturbs them and looks is the superuser.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, Protocol
 
 import psycopg
 import pytest
-from tests.conftest import NewDatabase, SettingsFor, TemplateAt, copy_database
+from tests.conftest import SettingsFor
 from tests.faults.victim import REACHED, Point, agreed
+from tests.least import WORKER, LeastAt, Place, as_superuser, derived, role_of
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.model.events import Emit, Event, unheard
@@ -106,8 +111,8 @@ Start = Callable[[Point], "subprocess.Popen[str]"]
 
 
 def asked(conninfo: str, query: LiteralString) -> list[Any]:
-    """Run one statement in a session of its own; return its rows, if it has any."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    """Run one statement in a superuser's session; return its rows, if it has any."""
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         cursor = connection.execute(query)
         return cursor.fetchall() if cursor.description else []
 
@@ -116,7 +121,7 @@ def outcome(conninfo: str) -> Outcome:
     """Read what a run left, after making sure that it left no ruins."""
     assert asked(conninfo, _RUINS) == []
     assert asked(conninfo, _TWICE) == []
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         session = Session(connection)
         session.prepare()
         with session.reading():
@@ -133,7 +138,7 @@ def outcome(conninfo: str) -> Outcome:
 
 def digests(conninfo: str) -> dict[str, TableDigest]:
     """Digest the 22 tables of the start over the columns that they had there."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         session = Session(connection)
         session.prepare()
         with session.reading():
@@ -155,7 +160,7 @@ def written_to(conninfo: str, process: subprocess.Popen[str]) -> Iterator[None]:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == REACHED
-    with psycopg.connect(conninfo) as writer:
+    with psycopg.connect(as_superuser(conninfo)) as writer:
         writer.execute("UPDATE users SET bio = bio WHERE id = 100002")
         process.stdin.write("go on\n")
         process.stdin.flush()
@@ -174,18 +179,26 @@ def traces(conninfo: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def crowded_template(server: Cluster, template_at: TemplateAt) -> str:
-    """Name a template at the start with 1,500 users beyond the sample's."""
-    name = "template_crowded"
-    copy_database(server, template_at(START, True), name)
-    asked(server.conninfo(name), MORE_USERS)
-    return name
+def crowded_by(server: Cluster, least_at: LeastAt) -> Callable[[str], Place]:
+    """Name a role's place at the start with 1,500 users beyond the sample's."""
+
+    @cache
+    def place(role: str) -> Place:
+        found, conninfo = derived(server, least_at(START, True, role), f"crowded_by_{role}")
+        asked(conninfo, MORE_USERS)
+        return found
+
+    return place
 
 
 @pytest.fixture
-def crowded(new_database: NewDatabase, crowded_template: str) -> str:
+def crowded(
+    request: pytest.FixtureRequest,
+    opened_place: Callable[[Place], str],
+    crowded_by: Callable[[str], Place],
+) -> str:
     """A database at the start in which assign-roles needs several batches."""
-    return new_database(crowded_template)
+    return opened_place(crowded_by(role_of(request)))
 
 
 @pytest.fixture
@@ -213,16 +226,17 @@ def migrated(settings_for: SettingsFor) -> Migrate:
 
 
 @pytest.fixture(scope="session")
-def _undisturbed_once(server: Cluster, crowded_template: str) -> Callable[[Migrate], Outcome]:
-    name = "undisturbed"
+def _undisturbed_once(
+    server: Cluster, crowded_by: Callable[[str], Place]
+) -> Callable[[Migrate], Outcome]:
     known: list[Outcome] = []
 
     def of(run: Migrate) -> Outcome:
         if not known:
-            copy_database(server, crowded_template, name)
-            report = run(server.conninfo(name)).report
+            _, conninfo = derived(server, crowded_by(WORKER), "undisturbed")
+            report = run(conninfo).report
             assert (report.status, report.exit_code) == ("ok", 0), report.diagnostics
-            known.append(outcome(server.conninfo(name)))
+            known.append(outcome(conninfo))
         return known[0]
 
     return of

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import psycopg  # noqa: E402
+from psycopg.conninfo import make_conninfo  # noqa: E402
 from tests.faults.test_data_rollback import Place, configured  # noqa: E402
 
 from opssight_migrate.opssight.revisions import START  # noqa: E402
@@ -33,14 +34,16 @@ def _cluster(disk: Path) -> Cluster:
 
 def _filled(cluster: Cluster, home: Path) -> Place:
     with psycopg.connect(cluster.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE live")
-    live = connect.opened(cluster.conninfo("live"), application_name="test")
+        connection.execute("CREATE ROLE worker LOGIN CREATEDB")
+        connection.execute("CREATE DATABASE live OWNER worker")
+    conninfo = make_conninfo(cluster.conninfo("live"), user="worker")
+    live = connect.opened(conninfo, application_name="test")
     chain.upgrade(chain.Drive(session=live), START)
     live.execute("""
 INSERT INTO users (github_id, github_username, email, is_active, is_superuser)
 SELECT n::text, n::text, n || '@test', true, false FROM generate_series(1, 2000) AS n
 """)
-    place = configured(home, cluster.conninfo("live"), live)
+    place = configured(home, conninfo, live)
     live.execute("DELETE FROM users WHERE id > 1000")
     live.close()
     return place

@@ -9,6 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 from tests.faults.conftest import Migrate, asked
+from tests.least import as_superuser
 
 from opssight_migrate.engine import proof
 from opssight_migrate.model.events import (
@@ -64,7 +65,7 @@ class AtFirst:
     def __call__(self, event: Event) -> None:
         if not self.done and self.at(event):
             self.done = True
-            with psycopg.connect(self.conninfo, autocommit=True) as other:
+            with psycopg.connect(as_superuser(self.conninfo), autocommit=True) as other:
                 other.execute(self.query.encode())
 
 
@@ -131,7 +132,7 @@ def test_tables_that_others_wrote_to_are_named_and_the_run_ends_well(
 def test_a_writer_whose_session_stays_open_is_seen_as_well(crowded: str, migrated: Migrate) -> None:
     # A server counts at once what a session writes first, and what it writes within a second
     # after that only once the session was idle for ten.
-    with psycopg.connect(crowded, autocommit=True) as pooled:
+    with psycopg.connect(as_superuser(crowded), autocommit=True) as pooled:
 
         def write(event: Event) -> None:
             if isinstance(event, ProofStarted):

@@ -21,6 +21,7 @@ from psycopg import sql
 from tests.backups.conftest import new_key
 from tests.commands.conftest import Everything, everything
 from tests.conftest import DatabaseAt
+from tests.least import as_superuser
 
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres import clients
@@ -28,6 +29,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_further_grants("CREATEDB, and the ownership of the database")
 
 KEY, OTHER_KEY = new_key(), new_key()
 RESTORER = Path(__file__).with_name("restorer.py")
@@ -96,7 +98,7 @@ class Place:
 
     def looks(self) -> tuple[Everything, list[Any], list[str], list[str]]:
         """Return all that must not change: rows, databases, the shelf, the temporary folder."""
-        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+        with psycopg.connect(as_superuser(self.conninfo), autocommit=True) as connection:
             session = Session(connection)
             session.prepare()
             found = everything(session)
@@ -128,7 +130,7 @@ def place(
 ) -> Iterator[Place]:
     """A database that was changed after its backup."""
     conninfo = database_at(START)
-    session = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="postgres"))
+    session = opened(psycopg.conninfo.make_conninfo(as_superuser(conninfo), dbname="postgres"))
     made = configured(tmp_path, conninfo, session)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("DELETE FROM team_memberships")
@@ -249,7 +251,7 @@ def test_killed_right_after_the_swap_the_backup_stands_there_and_the_old_one_is_
     assert now.catalogue == live.catalogue
     assert now.rows["team_memberships"][0] > 0
     [(retired,)] = set(found) - set(databases)
-    conninfo = psycopg.conninfo.make_conninfo(place.conninfo, dbname=retired)
+    conninfo = psycopg.conninfo.make_conninfo(as_superuser(place.conninfo), dbname=retired)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         old = Session(connection)
         old.prepare()

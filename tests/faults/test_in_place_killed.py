@@ -22,6 +22,7 @@ from opssight_migrate.postgres.session import Session
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_superuser("it makes the role that works, which owns the database")
 
 PHASES = {
     "while it is restored elsewhere": (

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.faults.conftest import Migrate, Outcome, outcome
+from tests.least import as_superuser
 
 from opssight_migrate.model.events import Event, StepStarted
 
@@ -38,7 +39,7 @@ SETTINGS: dict[str, str] = {
 
 def inherit(conninfo: str, settings: dict[str, str]) -> None:
     """Set ``settings`` for every session of the database that is still to come."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         name = sql.Identifier(connection.info.dbname)
         for setting, value in settings.items():
             connection.execute(
@@ -53,7 +54,9 @@ def inherit(conninfo: str, settings: dict[str, str]) -> None:
 
 def forget(conninfo: str) -> None:
     """Take the settings back, for the eyes of the test itself."""
-    with psycopg.connect(conninfo, options="-c statement_timeout=0", autocommit=True) as connection:
+    with psycopg.connect(
+        as_superuser(conninfo), options="-c statement_timeout=0", autocommit=True
+    ) as connection:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(
             sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(connection.info.dbname))

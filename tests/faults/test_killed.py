@@ -22,6 +22,7 @@ from tests.faults.conftest import (
     written_to,
 )
 from tests.faults.victim import Point
+from tests.least import as_superuser
 
 from opssight_migrate.model.events import ProofStarted, RunStarted, StepStarted, TableCompared
 from opssight_migrate.postgres import reader, standing
@@ -71,7 +72,7 @@ def assert_same_end(conninfo: str, again: Ended, expected: Outcome) -> None:
         (resumed, "migration to 80bd6a3c3fa1 begins"),
         (resumed, "migrated to 80bd6a3c3fa1"),
     ]
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with psycopg.connect(as_superuser(conninfo), autocommit=True) as connection:
         session = Session(connection)
         session.prepare()
         actual = reader.read_catalogue(session)
@@ -104,7 +105,7 @@ def test_a_run_killed_while_an_index_is_built_concurrently_is_taken_up(
 def test_the_server_ends_the_statement_of_a_killed_run_though_the_database_says_not_to_look(
     crowded: str, victim: Start, migrated: Migrate, undisturbed: Outcome
 ) -> None:
-    with psycopg.connect(crowded, autocommit=True) as owner:
+    with psycopg.connect(as_superuser(crowded), autocommit=True) as owner:
         name = sql.Identifier(owner.info.dbname)
         owner.execute(
             sql.SQL("ALTER DATABASE {} SET client_connection_check_interval TO 0").format(name)

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 from tests.faults.conftest import Ended, Migrate, Outcome, asked, digests, outcome, runs
+from tests.least import as_superuser
 
 from opssight_migrate.model.events import Event, LockAwaited, RunStarted, StatementStarted
 
 # Nothing here depends on the version of the server.
 ON_EVERY_SERVER = False
+pytestmark = pytest.mark.needs_further_grants("pg_monitor: it says what others are doing")
 
 STAMP = "SELECT version_num FROM alembic_version"
 HALF_DONE = """
@@ -36,7 +38,9 @@ class Reads:
 @contextmanager
 def sleeper(conninfo: str, query: str, *, level: str = "READ COMMITTED") -> Iterator[int]:
     """Keep a transaction open that ran ``query``; give its pid."""
-    with psycopg.connect(conninfo, application_name="nightly-report", autocommit=True) as other:
+    with psycopg.connect(
+        as_superuser(conninfo), application_name="nightly-report", autocommit=True
+    ) as other:
         other.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
         other.execute(query.encode())
         yield other.info.backend_pid
@@ -50,7 +54,7 @@ def reading(conninfo: str) -> Iterator[Reads]:
     stop = threading.Event()
 
     def read() -> None:
-        with psycopg.connect(conninfo, autocommit=True) as reader:
+        with psycopg.connect(as_superuser(conninfo), autocommit=True) as reader:
             reader.execute(BEARS)
             while not stop.is_set():
                 try:
@@ -109,7 +113,7 @@ def test_a_sleeper_in_the_way_is_named_and_other_readers_go_on(
 def test_a_run_that_waits_says_for_whom_and_goes_on_once_the_way_is_free(
     crowded: str, migrated: Migrate, undisturbed: Outcome
 ) -> None:
-    with psycopg.connect(crowded) as other:
+    with psycopg.connect(as_superuser(crowded)) as other:
         other.execute("SELECT count(*) FROM users")
         pid = other.info.backend_pid
 
@@ -152,7 +156,7 @@ def test_an_old_snapshot_that_holds_up_an_index_is_named(
 def test_a_budget_spent_half_way_through_a_revision_leaves_what_the_next_run_completes(
     crowded: str, migrated: Migrate, undisturbed: Outcome, what: str
 ) -> None:
-    with psycopg.connect(crowded) as other:
+    with psycopg.connect(as_superuser(crowded)) as other:
 
         def stand_in_the_way(event: Event) -> None:
             if isinstance(event, StatementStarted) and event.what == what:

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.conftest import SettingsFor, run_on
 from tests.homes import new_home
+from tests.least import WORKER, as_worker
 
 from opssight_migrate.engine import batches
 from opssight_migrate.engine.forecast import Correction
@@ -48,6 +49,9 @@ CREATE TABLE papers (id bigint PRIMARY KEY, abstract text NOT NULL, words int);
 INSERT INTO papers SELECT n, repeat(md5(n::text), 8) FROM generate_series(1, 120000) AS n;
 CHECKPOINT;
 """
+# Who works sees what others do, and no more: CREATE is for the journal.
+ROLE = "CREATE ROLE {0} LOGIN; GRANT pg_monitor TO {0}"
+GRANTS = "ALTER TABLE papers OWNER TO {0}; GRANT CREATE ON DATABASE {1} TO {0}"
 FILL = sql.SQL(
     """
 WITH batch AS (
@@ -188,6 +192,7 @@ def replicated(server: Cluster) -> Iterator[Replicated]:
         )
         copied(primary, standby_home)
         with Cluster(standby_home, server.bin_dir, durable=False, settings=SETTINGS) as standby:
+            run_on(primary, sql.SQL(ROLE).format(sql.Identifier(WORKER)))
             pair = Replicated(primary, standby)
             pair.catch_up()
             yield pair
@@ -207,6 +212,7 @@ def conninfo(replicated: Replicated) -> Iterator[str]:
     conninfo = replicated.primary.conninfo(name)
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(ROWS)
+        connection.execute(sql.SQL(GRANTS).format(sql.Identifier(WORKER), sql.Identifier(name)))
     replicated.catch_up()
     yield conninfo
     replicated.resume()
@@ -222,7 +228,9 @@ def monitor(conninfo: str) -> Iterator[Monitor]:
     """The governor's own session."""
     with closing(
         Monitor(
-            lambda: connect.opened(conninfo, application_name="opssight-migrate/m1/governor"),
+            lambda: connect.opened(
+                as_worker(conninfo), application_name="opssight-migrate/m1/governor"
+            ),
             pytest.fail,
         )
     ) as monitor:
@@ -289,7 +297,8 @@ class Driven:
 
 def drive(conninfo: str, settings_for: SettingsFor, told: Told, signal: Signal) -> Driven:
     """Fill the papers with the engine's own walk; the governor paces it between batches."""
-    with closing(connect.opened(conninfo, application_name="opssight-migrate/m1")) as session:
+    working = connect.opened(as_worker(conninfo), application_name="opssight-migrate/m1")
+    with closing(working) as session:
         with session.writing():
             journal.install(session)
             marker.mark(session, "test", connect.facts(session), adopt=False)
@@ -299,7 +308,7 @@ def drive(conninfo: str, settings_for: SettingsFor, told: Told, signal: Signal) 
         governor = Governor([signal], emit=told.emit)
         ctx = StepContext(
             session=session,
-            profile=settings_for(conninfo).profile(None),
+            profile=settings_for(as_worker(conninfo)).profile(None),
             drive=Drive(session=session),
             emit=told.emit,
         )

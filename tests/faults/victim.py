@@ -12,10 +12,12 @@ import time
 from dataclasses import dataclass
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.model.events import Event, StopRequested
 from opssight_migrate.model.plan import Plan
+from opssight_migrate.postgres.cluster import USER
 from opssight_migrate.settings import Settings
 
 REACHED = "reached\n"
@@ -58,9 +60,10 @@ class Fault:
         self.point = point
         self.has_come = False
         self.to_come = list(point.signals)
+        others = make_conninfo(point.conninfo, user=USER)
         # Its name is not one of ours: a run must leave it alone.
-        self.other = psycopg.connect(point.conninfo, application_name="fault")
-        self.watcher = psycopg.connect(point.conninfo, application_name="watcher", autocommit=True)
+        self.other = psycopg.connect(others, application_name="fault")
+        self.watcher = psycopg.connect(others, application_name="watcher", autocommit=True)
 
     def hear(self, event: Event) -> None:
         """Look whether this is the event; a signal that was heard brings the next one."""

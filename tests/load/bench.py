@@ -44,10 +44,10 @@ def main() -> int:
         ) as cluster:
             started = time.monotonic()
             factor = given.rows / sum(sample.USUAL.by_table().values())
-            show.fill(cluster, _TEMPLATE, factor)
+            template = show.filled(cluster, _TEMPLATE, factor)
             filled_s = time.monotonic() - started
             print(f"PostgreSQL {cluster.version}, filled in {filled_s:.0f} s")  # noqa: T201
-            with show.shown(cluster, _TEMPLATE, given.quiet) as (found, _):
+            with show.shown(cluster, template, given.quiet) as (found, _):
                 print(found.text())  # noqa: T201
     finally:
         shutil.rmtree(home)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.least import Place
 from tests.load import show
 
 from opssight_migrate.postgres.cluster import Cluster
@@ -30,14 +31,13 @@ def busy_server() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def filled(busy_server: Cluster) -> str:
+def filled(busy_server: Cluster) -> Place:
     """Name a template at the start with about 72,000 rows."""
-    show.fill(busy_server, FILLED, FACTOR)
-    return FILLED
+    return show.filled(busy_server, FILLED, FACTOR)
 
 
 @pytest.fixture
-def database(busy_server: Cluster, filled: str) -> Iterator[str]:
+def database(busy_server: Cluster, filled: Place) -> Iterator[str]:
     """A database of about 72,000 rows at the start; its conninfo."""
     with show.copied(busy_server, filled) as conninfo:
         yield conninfo

@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import psycopg  # noqa: E402
 from psycopg import sql  # noqa: E402
 from tests.chain.looks import catalogue_text, golden_text, without_shims  # noqa: E402
+from tests.least import Place  # noqa: E402
 from tests.load import show  # noqa: E402
 from tests.load.traffic import Traffic  # noqa: E402
 
@@ -149,7 +150,7 @@ class Cost:
         )
 
 
-def made(cluster: Cluster, template: str, *, writes_s: float) -> Trip:
+def made(cluster: Cluster, template: Place, *, writes_s: float) -> Trip:
     """Carry out the round trip on a copy of ``template``, with ``writes_s`` between its parts."""
     seconds: dict[str, float] = {}
     wrong: list[str] = []
@@ -205,7 +206,7 @@ def made(cluster: Cluster, template: str, *, writes_s: float) -> Trip:
     )
 
 
-def cost(cluster: Cluster, template: str) -> Cost:
+def cost(cluster: Cluster, template: Place) -> Cost:
     """Migrate a copy of ``template`` and measure the way back, while the shims stand."""
     with show.copied(cluster, template) as conninfo, _session(conninfo) as session:
         tables = digest.columns_by_table(session)
@@ -229,7 +230,7 @@ def cost(cluster: Cluster, template: str) -> Cost:
     )
 
 
-def again_where_growing(cluster: Cluster, template: str, costs: list[Cost]) -> list[Cost]:
+def again_where_growing(cluster: Cluster, template: Place, costs: list[Cost]) -> list[Cost]:
     """Measure the biggest up to twice more while it seems to grow: the machine may be busy."""
     for _ in range(2):
         if not growing(costs):
@@ -361,18 +362,17 @@ def main() -> int:
         ) as cluster:
             print(f"PostgreSQL {cluster.version}")  # noqa: T201
             if given.rows:
-                show.fill(cluster, "trip", given.rows / usual)
-                trip = made(cluster, "trip", writes_s=5.0)
+                trip = made(cluster, show.filled(cluster, "trip", given.rows / usual), writes_s=5.0)
                 wrong += trip.wrong
                 print(trip.text(), flush=True)  # noqa: T201
             costs: list[Cost] = []
             for rows in sorted(given.sizes):
-                show.fill(cluster, f"rows_{rows}", rows / usual)
-                costs.append(cost(cluster, f"rows_{rows}"))
+                template = show.filled(cluster, f"rows_{rows}", rows / usual)
+                costs.append(cost(cluster, template))
                 print(costs[-1].text(), flush=True)  # noqa: T201
-            if costs:
-                costs = again_where_growing(cluster, f"rows_{max(given.sizes)}", costs)
-                wrong += growing(costs)
+                if rows == max(given.sizes):
+                    costs = again_where_growing(cluster, template, costs)
+                    wrong += growing(costs)
     finally:
         shutil.rmtree(home)
     print("\n".join(wrong) or "every row is accounted for, and nothing grows")  # noqa: T201

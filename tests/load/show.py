@@ -10,6 +10,8 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from tests.least import OWNER, WORKER, Place, as_worker, make_roles, placed
 from tests.load import control
 from tests.load.traffic import Driving, Load, Statement, Traffic, at_rate, driving
 
@@ -162,11 +164,11 @@ class Shown:
 
 
 def settings_for(conninfo: str, **tables: object) -> Settings:
-    """Make settings whose default environment is the database of ``conninfo``."""
+    """Make settings whose default environment is the database of ``conninfo``, for the worker."""
     return Settings.model_validate(
         {
             "project": {"default_environment": "load"},
-            "environments": {"load": {"url": conninfo}},
+            "environments": {"load": {"url": as_worker(conninfo)}},
             "old_release": {"rehearse": False},
             **tables,
         }
@@ -203,12 +205,20 @@ def fill(cluster: Cluster, name: str, factor: float) -> None:
         session.execute("CHECKPOINT")
 
 
+def filled(cluster: Cluster, name: str, factor: float) -> Place:
+    """Fill a database, give it to an ordinary owner, and let the worker migrate it."""
+    fill(cluster, name, factor)
+    make_roles(cluster)
+    return placed(cluster, name, WORKER)
+
+
 @contextmanager
-def copied(cluster: Cluster, template: str) -> Iterator[str]:
-    """Make a copy of a database for a while; give its conninfo."""
+def copied(cluster: Cluster, template: Place) -> Iterator[str]:
+    """Make a copy of a database for a while; give its superuser's conninfo."""
     name = f"copy_{uuid4().hex[:12]}"
     copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    run_on(cluster, copy.format(sql.Identifier(name), sql.Identifier(template)))
+    run_on(cluster, copy.format(sql.Identifier(name), sql.Identifier(template.template)))
+    template.opened_in(cluster.conninfo(name))
     try:
         yield cluster.conninfo(name)
     finally:
@@ -226,11 +236,9 @@ def run_on(cluster: Cluster, statement: sql.Composed) -> None:
 def load_on(
     conninfo: str, jobs: dict[str, int] | None = None, seconds: float = LONGEST_S
 ) -> Iterator[Driving]:
-    """Drive the old release, or other jobs, on a database."""
-    tag = f"load-{uuid4().hex[:8]}"
-    with driving(
-        Load(conninfo=conninfo, tag=tag, seconds=seconds, jobs=jobs or at_rate())
-    ) as drive:
+    """Drive the old release, or other jobs, on a database; it owns its tables, and no more."""
+    tag, release = f"load-{uuid4().hex[:8]}", make_conninfo(conninfo, user=OWNER)
+    with driving(Load(conninfo=release, tag=tag, seconds=seconds, jobs=jobs or at_rate())) as drive:
         yield drive
 
 
@@ -284,7 +292,7 @@ def control_under_load(conninfo: str) -> tuple[float, Traffic]:
 
 
 @contextmanager
-def shown(cluster: Cluster, template: str, quiet_s: float) -> Iterator[tuple[Shown, str]]:
+def shown(cluster: Cluster, template: Place, quiet_s: float) -> Iterator[tuple[Shown, str]]:
     """Carry out show 1 on copies of ``template``; give it, and the migrated copy's conninfo."""
     with copied(cluster, template) as ours:
         quiet(ours, _WARM_S)

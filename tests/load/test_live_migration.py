@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 from psycopg import sql
+from tests.least import Place
 from tests.load import show
 from tests.load.show import Shown
 from tests.load.traffic import KINDS
@@ -63,7 +64,7 @@ class Attempts:
 
 
 @pytest.fixture(scope="session")
-def attempts(busy_server: Cluster, filled: str) -> Iterator[Attempts]:
+def attempts(busy_server: Cluster, filled: Place) -> Iterator[Attempts]:
     """Show 1 until it keeps the bound, three times at most."""
     shows: list[Shown] = []
     with ExitStack() as stack:

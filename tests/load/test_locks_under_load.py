@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.least import Place
 from tests.load import show
 from tests.load.show import Migrated
 from tests.load.traffic import READERS, Traffic
@@ -102,7 +103,9 @@ def told(migrated: Migrated, others: Traffic) -> str:
     return "\n".join([others.table(), *migrated.stalls()])
 
 
-def test_behind_a_3_s_reader_other_readers_do_not_stall(busy_server: Cluster, filled: str) -> None:
+def test_behind_a_3_s_reader_other_readers_do_not_stall(
+    busy_server: Cluster, filled: Place
+) -> None:
     def attempt() -> tuple[Migrated, Traffic]:
         with show.copied(busy_server, filled) as conninfo, session_on(conninfo) as reader:
 
@@ -124,7 +127,7 @@ def test_behind_a_3_s_reader_other_readers_do_not_stall(busy_server: Cluster, fi
 
 
 def test_a_busy_autovacuum_worker_is_passed_within_3_s_and_nobody_stalls(
-    busy_server: Cluster, filled: str
+    busy_server: Cluster, filled: Place
 ) -> None:
     def attempt() -> tuple[Migrated, Traffic]:
         with show.copied(busy_server, filled) as conninfo, session_on(conninfo) as owner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.least import Place
 from tests.load import round_trip, show
 
 from opssight_migrate.postgres.cluster import Cluster
@@ -11,14 +12,13 @@ pytestmark = pytest.mark.xdist_group("load")
 
 
 @pytest.fixture(scope="session")
-def small(busy_server: Cluster) -> str:
+def small(busy_server: Cluster) -> Place:
     """Name a template at the start with about 5,000 rows."""
-    show.fill(busy_server, "template_small", 0.02)
-    return "template_small"
+    return show.filled(busy_server, "template_small", 0.02)
 
 
 def test_each_row_is_in_public_or_in_an_archive_all_the_way(
-    busy_server: Cluster, small: str
+    busy_server: Cluster, small: Place
 ) -> None:
     trip = round_trip.made(busy_server, small, writes_s=0.5)
 
@@ -30,7 +30,7 @@ def test_each_row_is_in_public_or_in_an_archive_all_the_way(
 
 
 def test_a_rollback_costs_the_same_whatever_the_rows(
-    busy_server: Cluster, small: str, filled: str
+    busy_server: Cluster, small: Place, filled: Place
 ) -> None:
     costs = [round_trip.cost(busy_server, template) for template in (small, filled)]
     costs = round_trip.again_where_growing(busy_server, filled, costs)

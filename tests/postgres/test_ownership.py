@@ -13,6 +13,8 @@ from opssight_migrate.postgres import catalog, ownership
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+pytestmark = pytest.mark.needs_superuser("it makes the role that owns the tables")
+
 _ACL = "SELECT coalesce(relacl::text, '') FROM pg_class WHERE oid = to_regclass(%s)"
 
 

@@ -15,6 +15,8 @@ from opssight_migrate.postgres import privileges
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 
+pytestmark = pytest.mark.needs_superuser("it makes the role that lacks something")
+
 
 @pytest.fixture
 def stranger(server: Cluster) -> Iterator[str]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.conftest import DatabaseAt, SettingsFor
+from tests.least import as_superuser
 from tests.steps.conftest import (
     PullThePlugError,
     apply_step,
@@ -291,7 +292,7 @@ def test_roles_permissions_and_grants_are_seeded_when_there_are_none(
 
 @pytest.mark.parametrize("stray", ["roles", "permissions", "role_permissions"])
 def test_one_stray_row_in_any_of_the_three_tables_means_no_seeding(
-    empty: Session, settings_for: SettingsFor, stray: str
+    empty: Session, opened: Opened, settings_for: SettingsFor, stray: str
 ) -> None:
     if stray != "permissions":
         empty.execute("""
@@ -305,13 +306,11 @@ def test_one_stray_row_in_any_of_the_three_tables_means_no_seeding(
             VALUES (1, 'VIEW_USERS', 'View', 'User Management', true, true)""")
     if stray == "role_permissions":
         # Grants without their role: what a repair by hand with triggers off leaves behind.
-        empty.execute("ALTER TABLE role_permissions DISABLE TRIGGER ALL")
-        empty.execute("INSERT INTO role_permissions (role_id, permission_id) VALUES (1, 1)")
-        empty.execute("SET session_replication_role = replica")
-        empty.execute("DELETE FROM roles")
-        empty.execute("DELETE FROM permissions")
-        empty.execute("RESET session_replication_role")
-        empty.execute("ALTER TABLE role_permissions ENABLE TRIGGER ALL")
+        by_hand = opened(as_superuser(empty.connection.info.dsn))
+        by_hand.execute("SET session_replication_role = replica")
+        by_hand.execute("INSERT INTO role_permissions (role_id, permission_id) VALUES (1, 1)")
+        by_hand.execute("DELETE FROM roles")
+        by_hand.execute("DELETE FROM permissions")
     before = empty.rows(_ROWS_OF_RBAC)
 
     apply_step(AssignRoles(), empty, settings_for("host=unused"))

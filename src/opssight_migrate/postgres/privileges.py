@@ -172,7 +172,8 @@ def lacking_further(session: Session) -> Iterable[Lacking]:
     user, owner, sees_all, may_create, may_signal, is_owner = session.rows(_FURTHER)[0]
     if not sees_all:
         yield Lacking(
-            why="replicas and transactions of others cannot be seen, so no run waits for them",
+            why="replicas, transactions of others and the load of the server's machine cannot be"
+            " seen, so no run waits for them",
             grant=_text(session, "GRANT pg_monitor TO {}", user),
         )
     if not may_create:
