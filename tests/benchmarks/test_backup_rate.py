@@ -1,4 +1,7 @@
-"""A backup beside pg_dump alone: its rate, and memory that does not grow with the data."""
+"""Show 5 at a small size: a backup beside pg_dump alone, with the bounds of the full size.
+
+Both take turns, and the best of each counts; more are taken only while a bound is left.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,21 @@ from tests.conftest import DatabaseAt
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+ROWS = 400_000
+MOST_TURNS = 12
 
-def test_sealing_and_digesting_cost_little_beside_the_dump(
+
+def test_a_backup_is_made_nearly_as_fast_as_pg_dump_alone_and_is_smaller(
     database_at: DatabaseAt, opened: Callable[[str], Session], tmp_path: Path
 ) -> None:
     session = opened(database_at(START))
-    session.execute(MORE_USERS, (300_000,))
-    session.execute("ANALYZE")
+    session.execute(MORE_USERS, (ROWS,))
+    session.execute("VACUUM ANALYZE users")
 
-    rates = measured(session, tmp_path)
+    rates = measured(session, tmp_path, rounds=MOST_TURNS)
 
     print(rates.text())  # noqa: T201 (figures for whoever asks with -s)
     assert rates.dumped_bytes > 10_000_000
-    assert rates.grown_bytes < 16 * 1024 * 1024
-    assert rates.ratio > 0.5, rates
+    assert rates.is_good, rates.text()
