@@ -392,6 +392,8 @@ def test_a_backup_of_a_database_marked_for_another_environment_is_refused(
     report = created(settings)
 
     assert (report.exit_code, error_of(report)[0]) == (4, "OM104")
+    assert report.revision is not None
+    assert report.revision.to == TARGET
     assert not shelf.exists()
 
 

@@ -213,3 +213,28 @@ def test_all_is_equal_and_clients_meet_retryable_errors_for_less_than_a_second(
         assert one.outages_s[0] < 1
     after.close()
     dropped(conninfo, *report.retired)
+
+
+@pytest.mark.parametrize("settings", ["owner with CREATEDB"], indirect=True)
+def test_what_belongs_to_another_role_comes_with_the_grant_that_gives_it_back(
+    settings: Settings, opened: Callable[[str], Session], server: Cluster
+) -> None:
+    conninfo = conninfo_of(settings)
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    other = f"other_{uuid4().hex[:8]}"
+    names = {"other": sql.Identifier(other), "ours": sql.Identifier(str(parts["user"]))}
+    with psycopg.connect(server.conninfo(str(parts["dbname"])), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {other}").format(**names))
+        connection.execute(sql.SQL("ALTER TABLE teams OWNER TO {other}").format(**names))
+        connection.execute(sql.SQL("GRANT SELECT ON teams, teams_id_seq TO {ours}").format(**names))
+        before = looks(opened(conninfo))
+        path = backed_up(settings)
+
+        report = restored(settings, path, into=f"beside_{other}")
+
+        assert report.exit_code == 10, report.diagnostics
+        hint = report.diagnostics[-1].hint or ""
+        assert f'GRANT "{other}" TO this role' in hint
+        assert looks(opened(conninfo)) == before
+        connection.execute(sql.SQL("ALTER TABLE teams OWNER TO {ours}").format(**names))
+        connection.execute(sql.SQL("DROP ROLE {other}").format(**names))

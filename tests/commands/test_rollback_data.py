@@ -24,7 +24,7 @@ from opssight_migrate.model.errors import NotConfirmedError, RefusedError
 from opssight_migrate.model.events import unheard
 from opssight_migrate.model.plan import Plan
 from opssight_migrate.model.report import Report
-from opssight_migrate.opssight.revisions import START, TARGET
+from opssight_migrate.opssight.revisions import MULTI_TENANCY, START, TARGET
 from opssight_migrate.postgres import properties, swap
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
@@ -175,15 +175,20 @@ def test_into_restores_beside_and_touches_nothing(
 ) -> None:
     conninfo = conninfo_of(settings)
     session = opened(conninfo)
-    before = everything(session)
+    dumped = everything(session).rows
     path = backed_up(settings)
+    session.execute("UPDATE alembic_version SET version_num = %s", (MULTI_TENANCY,))
+    before = everything(session)
 
     report = restored(settings, path, into="beside_for_a_test")
 
     assert report.exit_code == 0, report.diagnostics
+    assert report.revision is not None
+    assert (report.revision.from_, report.revision.to) == (MULTI_TENANCY, MULTI_TENANCY)
+    assert f"as database beside_for_a_test, at revision {START};" in report.announcements[-1]
     assert everything(session) == before
     beside = opened(psycopg.conninfo.make_conninfo(conninfo, dbname="beside_for_a_test"))
-    assert everything(beside).rows == before.rows
+    assert everything(beside).rows == dumped
     beside.close()
     taken = restored(settings, path, into="beside_for_a_test")
     assert (taken.exit_code, error_of(taken)[0]) == (7, "OM301")

@@ -18,7 +18,7 @@ from tests.homes import new_home
 from tests.least import WORKER, as_worker
 
 from opssight_migrate.opssight.revisions import START
-from opssight_migrate.postgres import chain, properties
+from opssight_migrate.postgres import chain, properties, swap
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Settings
@@ -72,9 +72,18 @@ def settings(conninfo: str, settings_for: SettingsFor, tmp_path: Path) -> Settin
     return settings_for("", environments={"test": keys})
 
 
-def test_a_prepared_transaction_and_a_logical_slot_are_named_and_the_tablespace_is_kept(
+def test_what_is_in_the_way_is_named_and_the_tablespace_is_kept(
     settings: Settings, conninfo: str, opened: Callable[[str], Session]
 ) -> None:
+    grant = 'GRANT CREATE ON TABLESPACE "roomy" TO "plain"'
+    session = opened(conninfo)
+    session.execute("CREATE ROLE plain")
+    for is_granted in (False, True):
+        session.execute("SET ROLE plain")
+        assert (grant in [one.grant for one in swap.lacking(session)]) is not is_granted
+        session.execute("RESET ROLE")
+        session.execute(grant)
+    session.close()
     path = backed_up(settings)
     session = opened(conninfo)
     session.execute(

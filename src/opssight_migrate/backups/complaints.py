@@ -10,6 +10,8 @@ from opssight_migrate.postgres.failures import masked
 
 _LINES = 5
 _NO_ROLE = re.compile(r'role "(.+?)" does not exist')
+# In PostgreSQL 16 and newer; before.
+_NOT_A_MEMBER = re.compile(r'must be (?:able to SET ROLE|member of role) "(.+?)"')
 _FULL = "No space left on device"
 
 
@@ -28,4 +30,6 @@ def not_restored(text: str) -> BackupError:
         hint = f"make room on the server's disk, {again}"
     elif missing := _NO_ROLE.search(text):
         hint = f'the backup speaks of a role that is gone: CREATE ROLE "{missing[1]}", {again}'
+    elif owner := _NOT_A_MEMBER.search(text):
+        hint = f'what is restored belongs to "{owner[1]}": GRANT "{owner[1]}" TO this role, {again}'
     return BackupError(f"the dump cannot be restored: {text or 'it said nothing'}", hint=hint)

@@ -15,7 +15,7 @@ from opssight_migrate.engine.stopping import StopSignal
 from opssight_migrate.model.errors import MigrateError, StandbyError, UsageError
 from opssight_migrate.model.events import Emit, Event, Noted
 from opssight_migrate.model.report import CheckResult, Diagnostic, Next, Report
-from opssight_migrate.postgres import connect, exclusive, journal, marker
+from opssight_migrate.postgres import catalog, connect, exclusive, journal, marker
 from opssight_migrate.postgres.journal import Journal, RunFacts
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile, Settings
@@ -55,7 +55,6 @@ def create(
                 order = safety.order(profile, proves=proves, pulse=stop.pause_point)
                 made = creation.create(session, order, tell)
             draft.artifacts += safety.artifacts_of(made)
-            draft.revision_to = made.manifest.revision
             _write_down(session, settings, profile, made, tell)
         command = " ".join(filter(None, ("opssight-migrate backup verify", argv_hint)))
         draft.next.append(Next(command=command, why="see that it is whole, any time"))
@@ -132,7 +131,7 @@ def verify(profile: Profile, request: VerifyRequest, *, emit: Emit) -> Report:
 def _refuse(session: Session, profile: Profile, draft: Draft) -> None:
     with session.reading():
         facts = connect.facts(session)
-        draft.database = facts
+        draft.database, draft.revision_to = facts, catalog.current_revision(session)
         if connect.is_standby(session):
             raise StandbyError(
                 "a backup is taken from the primary: its manifest names the WAL position",

@@ -98,12 +98,16 @@ def last_step(source: Source, facts: DatabaseFacts, rows: int, into: str | None)
 
 
 def announced(
-    source: Source, facts: DatabaseFacts, compared: str, into: str | None
+    source: Source, facts: DatabaseFacts, compared: str, then: str | None, into: str | None
 ) -> tuple[str, ...]:
-    """Say what was done so far, and what happens to the database that stands there now."""
+    """Say what was done so far, and what happens to the database that stands there now.
+
+    ``then`` is the revision of what was restored.
+    """
     said = (f"{source.path}: {source.sentence}", compared)
     if into is not None:
-        return (*said, f"it stays beside, as database {into}; {facts.name} is not touched")
+        where = f"as database {into}, at revision {then or 'none'}"
+        return (*said, f"it stays beside, {where}; {facts.name} is not touched")
     return (
         *said,
         f"at the swap writers wait while rows written meanwhile are counted, then every session is"

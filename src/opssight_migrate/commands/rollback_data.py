@@ -302,15 +302,16 @@ class _Restore:
         losses, moment = self._ledger(restored)
         back = self._way_on(restored) if self.request.to_revision else None
         into = self.request.into
+        end = back.plan.revision_to if back else then
         rows = sum(moment.rows.values())
         step = restore_plan.last_step(source, plan.database, rows, into)
-        announced = restore_plan.announced(source, plan.database, compared, into)
+        announced = restore_plan.announced(source, plan.database, compared, then, into)
         if host is not self.live:
             step = in_place_plan.refilling(source, rows)
             announced = in_place_plan.announced(source, compared, step, self.live, restored)
         plan = replace(
             plan,
-            revision_to=(back.plan.revision_to if back else then) or "an empty database",
+            revision_to=(end if into is None else plan.revision_from) or "an empty database",
             steps=(*(back.plan.steps if back else ()), step),
             announcements=(
                 *plan.announcements,

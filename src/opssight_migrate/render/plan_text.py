@@ -107,9 +107,9 @@ def table(rows: list[tuple[str, ...]], to_the_right: frozenset[int]) -> list[str
 
 def _way(plan: Plan) -> str:
     start = plan.revision_from or "an empty database"
-    way = f"revision {start} -> {plan.revision_to}"
+    way = f"revision {start}" + ("" if plan.revision_to == start else f" -> {plan.revision_to}")
     if plan.blockers:
-        return visible(f"{way if start != plan.revision_to else f'revision {start}'}, blocked")
+        return visible(f"{way}, blocked")
     if not plan.steps:
         return visible(f"revision {start}, nothing to do")
     if all(step.kind == "retire" for step in plan.steps):
