@@ -23,8 +23,8 @@ def test_no_table_is_a_hypertable_without_the_extension(populated: Session) -> N
 
 def test_what_a_version_will_give_is_known_before_it_is_installed() -> None:
     newest = timescale.promised("2.28.3", None)
-    assert (newest.attaches, newest.adopts, newest.splits, newest.has_columnstore) == (True,) * 4
+    assert (newest.attaches, newest.splits, newest.has_columnstore) == (True,) * 3
     assert newest.named == "TimescaleDB 2.28.3, licence not known"
     older = timescale.promised("2.9.1", "timescale")
-    assert (older.attaches, older.adopts, older.has_columnstore) == (False,) * 3
-    assert not timescale.promised("2.28.3", "apache").adopts
+    assert (older.attaches, older.has_columnstore) == (False,) * 2
+    assert not timescale.promised("2.28.3", "apache").attaches

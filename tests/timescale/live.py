@@ -42,7 +42,7 @@ def why_unusable(url: str) -> str | None:
         return f"the server cannot be used: {error}"
     if offer.licence != timescale.COMMUNITY:
         return f"{offer.named}: these tests need timescaledb.license = timescale"
-    if not offer.adopts:
+    if not offer.attaches:
         return f"{offer.named} cannot adopt a table"
     return None
 

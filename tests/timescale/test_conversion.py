@@ -70,22 +70,6 @@ def test_a_filled_table_is_attached_without_a_copy_and_keeps_every_row(
     assert standing.altered(timescale, "80bd6a3c3fa1", actual) == []
 
 
-def test_a_table_is_adopted_by_create_chunk_where_the_version_has_no_attach(
-    timescale: Session, context_for: ContextFor
-) -> None:
-    rows.fill(timescale, 100)
-    before = rows.digests(timescale)
-    ctx = context_for()
-    series = series_of(ctx.profile.time_series)[0]
-    choice = Choice(way=Way.ADOPT, why="", held_s=1.0, write_available=True)
-
-    conversion.convert(ctx.ddl, lambda _: ctx.door, series, choice)
-
-    assert hypertables.adopted(timescale, "metrics") is not None
-    assert rows.digests(timescale) == before
-    assert conversion.is_whole(timescale, "metrics")
-
-
 @pytest.mark.parametrize(
     "piece", ["LATE ROWS opssight_series.metrics_late", "ATTACH metrics"], ids=["late", "attach"]
 )

@@ -33,7 +33,6 @@ _COMMUNITY: tuple[LiteralString, ...] = (
     "CALL timescale.attach_chunk('metrics', 'metrics', '{}')",
     "CALL timescale.detach_chunk('metrics')",
     "CALL timescale.split_chunk('metrics')",
-    "SELECT _timescaledb_functions.create_chunk('metrics', '{}', 'public', 'metrics', 'metrics')",
     "ALTER TABLE metrics SET (timescaledb.enable_columnstore)",
 )
 
@@ -59,7 +58,7 @@ def apache(apache_server: Server, monkeypatch: pytest.MonkeyPatch) -> Session:
     real = timescale.offered
 
     def offered(session: Session) -> Offer:
-        return replace(real(session), licence="apache", attaches=False, adopts=False, splits=False)
+        return replace(real(session), licence="apache", attaches=False, splits=False)
 
     monkeypatch.setattr(timescale, "offered", offered)
     return session

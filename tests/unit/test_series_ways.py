@@ -12,11 +12,9 @@ COMMUNITY = Offer(
     reason=None,
     licence="timescale",
     attaches=True,
-    adopts=True,
     has_columnstore=True,
 )
 APACHE = Offer(installed="2.23.0", reason=None, licence="apache")
-OLDER = Offer(installed="2.18.0", reason=None, licence="timescale", adopts=True)
 OLD = Offer(installed="2.11.0", reason=None, licence="timescale")
 UNKNOWN = Offer(installed="2.23.0", reason=None, licence=None)
 
@@ -41,7 +39,6 @@ def chosen(
         (OLD, 20_000, None, Way.COPY),
         (COMMUNITY, 20_001, None, Way.ATTACH),
         (COMMUNITY, 2_000_000, 600.0, Way.ATTACH),
-        (OLDER, 2_000_000, None, Way.ADOPT),
         (APACHE, 2_000_000, None, Way.REFUSED),
         (APACHE, 2_000_000, 600.0, Way.COPY),
         (UNKNOWN, 2_000_000, None, Way.REFUSED),

@@ -162,8 +162,7 @@ def _timescaledb(session: Session) -> Iterator[Finding]:
     elif offer.installed is None:
         yield _note("timescaledb", "TimescaleDB can be created")
     else:
-        adopts = offer.attaches or offer.adopts
-        rows = "becomes a chunk as it is" if adopts else "is moved within migrate --window"
+        rows = "becomes a chunk as it is" if offer.attaches else "is moved within migrate --window"
         yield _note("timescaledb", f"{offer.named}: a table with rows {rows}")
 
 

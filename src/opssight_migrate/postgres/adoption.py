@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from psycopg import sql
 
@@ -25,7 +24,7 @@ from opssight_migrate.postgres.carried import Piece
 from opssight_migrate.postgres.ddl import Ddl
 from opssight_migrate.postgres.hypertables import ASIDE, Series
 from opssight_migrate.postgres.locks import Mode, Wanted
-from opssight_migrate.postgres.series_ways import Choice, Way
+from opssight_migrate.postgres.series_ways import Choice
 from opssight_migrate.postgres.session import Session
 
 _PLACEHOLDER = "{}_late"
@@ -39,10 +38,6 @@ SELECT (EXTRACT(epoch FROM date_trunc('day', min({time}))) * 1000000)::int8,
 _INFINITE = "SELECT EXISTS (SELECT FROM {table} WHERE {time} IN ('infinity', '-infinity'))"
 _TWIN = "CREATE TABLE {table} (LIKE {aside} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS)"
 _CALLED_ATTACH = "CALL {attach}({table}, {chunk}, {slices}::jsonb)"
-_CALLED_ADOPT = (
-    "SELECT {create}({table}, {slices}::jsonb, schema_name => {schema}, table_name => {name},"
-    " chunk_table => {chunk})"
-)
 _CALLED_CREATE = (
     "SELECT {create}({table}, {slices}::jsonb, schema_name => {schema}, table_name => {name})"
 )
@@ -227,22 +222,14 @@ class _CutOver:
 
     def _adopt(self, start: int, end: int) -> None:
         session, series = self.ddl.session, self.series
-        chunk = f'{ASIDE}."{series.table}"'
-        names: dict[str, Any] = {
-            "table": sql.Literal(f"public.{series.table}"),
-            "slices": self._slices(start, end),
-            "chunk": sql.Literal(chunk),
-        }
-        if self.choice.way is Way.ATTACH:
-            names["attach"] = timescale.function(session, "attach_chunk")
-            session.execute(sql.SQL(_CALLED_ATTACH).format(**names))
-            return
-        names |= {
-            "create": timescale.internal(session, "create_chunk"),
-            "schema": sql.Literal(ASIDE),
-            "name": sql.Literal(series.table),
-        }
-        session.execute(sql.SQL(_CALLED_ADOPT).format(**names))
+        session.execute(
+            sql.SQL(_CALLED_ATTACH).format(
+                attach=timescale.function(session, "attach_chunk"),
+                table=sql.Literal(f"public.{series.table}"),
+                chunk=sql.Literal(f'{ASIDE}."{series.table}"'),
+                slices=self._slices(start, end),
+            )
+        )
 
     def _create(self, name: str, start: int, end: int) -> None:
         session = self.ddl.session

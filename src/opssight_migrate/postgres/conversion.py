@@ -70,7 +70,7 @@ def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outl
     """Say what is in the way of a table, and which way it would go. Reads only."""
     table = series.table
     if timescale.is_hypertable(session, table):
-        choice = series_ways.going_on(offer, stall_s=grants.stall_s)
+        choice = series_ways.going_on(stall_s=grants.stall_s)
         return Outlook(choice=choice, hindrances=(), rows=0)
     rows = 0
     if catalog.relation_exists(session, table) and not catalog.table_is_empty(session, table):
@@ -78,7 +78,7 @@ def look(session: Session, offer: Offer, series: Series, grants: Grants) -> Outl
         rows = sizes.rows(session, table) or catalog.rows_exact(session, table)
     bound = carried.of(carried.pieces(session, table), carried.INBOUND, carried.TRIGGER)
     choice = series_ways.choose(offer, rows, grants, is_bound=bool(bound))
-    keeps_table = choice.way not in (Way.ATTACH, Way.ADOPT)
+    keeps_table = choice.way is not Way.ATTACH
     hindrances = series_obstacles.of(
         session, table, series.time, keeps_table=keeps_table, compresses=offer.compresses
     )
@@ -100,7 +100,7 @@ def convert(ddl: Ddl, door_for: Callable[[float], Door], series: Series, choice:
     """
     if choice.way is Way.REFUSED:
         raise LockBudgetError(f"{series.table}: {choice.why}", where=series.table, hint=_WINDOW)
-    if choice.way in (Way.ATTACH, Way.ADOPT):
+    if choice.way is Way.ATTACH:
         ddl.door = door_for(choice.held_s)
         adoption.adopt(ddl, series, choice)
         return

@@ -14,12 +14,15 @@ _NOTICED_S = 0.05
 
 
 class Way(StrEnum):
-    """How. COPY moves every row under the table's strong lock; ATTACH and ADOPT move none."""
+    """How. COPY moves every row under the table's strong lock; ATTACH moves none.
+
+    Before attach_chunk there was create_chunk with a table: it gave that table the hypertable's
+    keys over again, which is refused for a primary key, and builds an index under the lock.
+    """
 
     EMPTY = "empty"
     COPY = "copy"
     ATTACH = "attach"
-    ADOPT = "adopt"
     REFUSED = "refused"
 
 
@@ -60,8 +63,8 @@ def choose(offer: Offer, rows: int, grants: Grants, *, is_bound: bool = False) -
     if copied_s <= stall_s / 2:
         why = f"its rows are moved in about {copied_s * 1000:,.0f} ms, within stall_budget"
         return Choice(way=Way.COPY, why=why, held_s=stall_s, locked_s=_NOTICED_S + copied_s)
-    if offer.attaches or offer.adopts:
-        return _adopted(offer, rows, grants, is_bound=is_bound)
+    if offer.attaches:
+        return _attached(rows, grants, is_bound=is_bound)
     needed = f"about {copied_s:,.0f} s under a lock that stops everybody"
     if window_s is None:
         why = f"{offer.named} cannot adopt a table: its rows would have to be moved, {needed}"
@@ -70,15 +73,14 @@ def choose(offer: Offer, rows: int, grants: Grants, *, is_bound: bool = False) -
     return Choice(way=Way.COPY, why=why, held_s=window_s, locked_s=window_s)
 
 
-def going_on(offer: Offer, *, stall_s: float) -> Choice:
+def going_on(*, stall_s: float) -> Choice:
     """Return the way of a table that was put aside already: it is attached."""
-    way = Way.ATTACH if offer.attaches else Way.ADOPT
-    return Choice(way=way, why="it goes on from where it stopped", held_s=stall_s)
+    return Choice(way=Way.ATTACH, why="it goes on from where it stopped", held_s=stall_s)
 
 
-def _adopted(offer: Offer, rows: int, grants: Grants, *, is_bound: bool) -> Choice:
+def _attached(rows: int, grants: Grants, *, is_bound: bool) -> Choice:
     scan_s = rows / rates.SCANNED_ROWS_PER_S
-    way = Way.ATTACH if offer.attaches else Way.ADOPT
+    way = Way.ATTACH
     scan = f"TimescaleDB scans it for about {scan_s * 1000:,.0f} ms"
     noticed_s = {"auto": min(_NOTICED_S, grants.stall_s), "write-available": 0.0}
     if not is_bound and scan_s > noticed_s.get(grants.cut_over, scan_s):

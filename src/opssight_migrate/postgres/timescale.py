@@ -40,8 +40,7 @@ SELECT EXISTS (SELECT FROM timescaledb_information.hypertables
 _HAS = """
 SELECT EXISTS (SELECT FROM pg_proc AS p JOIN pg_depend AS d ON d.objid = p.oid
                  JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'timescaledb'
-                WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND p.proname = %(name)s
-                  AND (%(argument)s::text IS NULL OR %(argument)s::text = ANY(p.proargnames)))
+                WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND p.proname = %s)
 """
 
 _SCHEMA_OF_FUNCTION = """
@@ -61,8 +60,6 @@ class Offer:
 
     ``licence`` is "timescale" or "apache", None while it is not known: then only what the Apache
     licence gives is counted on. ``attaches``: attach_chunk and detach_chunk can be called;
-    ``adopts``: a table can be made a chunk by create_chunk and keeps its keys and indexes, which it
-    does since there is attach_chunk: before, it got its own, and a second primary key is refused.
     ``splits``: a chunk can be split; ``has_columnstore``: compression goes by its names of 2.18 and
     later.
     """
@@ -73,7 +70,6 @@ class Offer:
     available: str | None = None
     licence: str | None = None
     attaches: bool = False
-    adopts: bool = False
     splits: bool = False
     has_columnstore: bool = False
 
@@ -95,13 +91,11 @@ def offered(session: Session) -> Offer:
     installed, available, preloaded, may_create, licence = row if row is not None else (None,) * 5
     if installed:
         is_community = licence == COMMUNITY
-        attaches = is_community and _has(session, "attach_chunk")
         return Offer(
             installed=str(installed),
             reason=None,
             licence=licence,
-            attaches=attaches,
-            adopts=attaches and _has(session, "create_chunk", "chunk_table"),
+            attaches=is_community and _has(session, "attach_chunk"),
             splits=is_community and _has(session, "split_chunk"),
             has_columnstore=_has(session, "add_columnstore_policy"),
         )
@@ -141,7 +135,6 @@ def promised(version: str, licence: str | None) -> Offer:
         available=version,
         licence=licence,
         attaches=is_community and number >= _ATTACHES,
-        adopts=is_community and number >= _ATTACHES,
         splits=is_community and number >= _ATTACHES,
         has_columnstore=number >= _HAS_COLUMNSTORE,
     )
@@ -155,8 +148,8 @@ def left_out(session: Session, engine: str) -> Offer | None:
     return None if offer.reason is None else offer
 
 
-def _has(session: Session, function: str, argument: str | None = None) -> bool:
-    return bool(session.scalar(_HAS, {"name": function, "argument": argument}))
+def _has(session: Session, function: str) -> bool:
+    return bool(session.scalar(_HAS, (function,)))
 
 
 def is_installed(session: Session) -> bool:
