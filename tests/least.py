@@ -174,6 +174,15 @@ def least_at(server: Cluster, template_at: TemplateAt) -> LeastAt:
     return place
 
 
+@pytest.fixture(scope="session")
+def empty_place(server: Cluster) -> Place:
+    """The place of a worker who is to make an OpsSight from nothing."""
+    make_roles(server)
+    name = f"{WORKER}_template_of_nothing"
+    copy_database(server, "template1", name)
+    return placed(server, name, WORKER)
+
+
 @pytest.fixture
 def opened_place(new_database: NewDatabase) -> Callable[[Place], str]:
     """Make a copy of a place, and return the role's way into it."""
@@ -188,3 +197,9 @@ def database_at(
 
     role = role_of(request)
     return lambda revision, filled=True: opened_place(least_at(revision, filled, role))
+
+
+@pytest.fixture
+def empty_database(opened_place: Callable[[Place], str], empty_place: Place) -> Callable[[], str]:
+    """Make a database with nothing in it, and return the worker's way in."""
+    return lambda: opened_place(empty_place)

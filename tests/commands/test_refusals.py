@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 from tests.commands.conftest import Asked, error_of, everything, run
 from tests.conftest import DatabaseAt, NewDatabase, SettingsFor
+from tests.least import as_worker
 
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.commands.status import status
@@ -64,10 +65,14 @@ def nothing_changes(session: Session) -> Iterator[None]:
     ],
 )
 def test_a_database_that_create_all_made_is_recognised_and_refused(
-    new_database: NewDatabase, opened: Opened, settings_for: SettingsFor, name: str, sentence: str
+    empty_database: Callable[[], str],
+    joined: Opened,
+    settings_for: SettingsFor,
+    name: str,
+    sentence: str,
 ) -> None:
-    conninfo = new_database()
-    session = opened(conninfo)
+    conninfo = empty_database()
+    session = joined(conninfo)
     build(session, name)
 
     with nothing_changes(session):
@@ -80,10 +85,10 @@ def test_a_database_that_create_all_made_is_recognised_and_refused(
 
 
 def test_a_database_of_somebody_else_is_refused(
-    new_database: NewDatabase, opened: Opened, settings_for: SettingsFor
+    empty_database: Callable[[], str], joined: Opened, settings_for: SettingsFor
 ) -> None:
-    conninfo = new_database()
-    session = opened(conninfo)
+    conninfo = empty_database()
+    session = joined(conninfo)
     session.execute("CREATE TABLE _prisma_migrations (id int); CREATE TABLE users (id int)")
 
     with nothing_changes(session):
@@ -121,14 +126,14 @@ def test_an_unknown_revision_is_refused_and_part_of_a_name_is_not_a_name(
     ],
 )
 def test_what_is_no_opssight_is_never_called_as_it_should_be(
-    new_database: NewDatabase,
-    opened: Opened,
+    empty_database: Callable[[], str],
+    joined: Opened,
     settings_for: SettingsFor,
     made: LiteralString,
     said: str,
 ) -> None:
-    conninfo = new_database()
-    opened(conninfo).execute(made)
+    conninfo = empty_database()
+    joined(conninfo).execute(made)
     settings = settings_for(conninfo)
 
     report = verify(settings, settings.profile(None), emit=unheard)
@@ -178,7 +183,7 @@ def test_a_copy_of_a_marked_database_is_asked_about_and_adopted_once(
     with psycopg.connect(original) as connection:
         connection.execute("UPDATE opssight_migrate.installation SET environment = 'production'")
         name = connection.info.dbname
-    copy = new_database(name)
+    copy = as_worker(new_database(name))
     asked = Asked()
 
     first = run(settings_for(copy), MigrateRequest(to="85832f9f86ce"), asked=asked)

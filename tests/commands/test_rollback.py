@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import pytest
 from tests.chain.looks import catalogue_text, golden_text, shims_up_to, without_shims
@@ -539,9 +539,9 @@ def test_a_run_that_wrote_rows_at_a_revision_it_found_is_not_undone_by_schema(
 
 
 def test_a_run_on_an_empty_database_goes_back_to_an_empty_database(
-    new_database: Any, settings_for: SettingsFor, opened: Callable[[str], Session]
+    empty_database: Callable[[], str], settings_for: SettingsFor, opened: Callable[[str], Session]
 ) -> None:
-    conninfo = new_database()
+    conninfo = empty_database()
     settings, session = settings_for(conninfo), opened(conninfo)
     assert run(settings).status == "ok"
     session.execute("DELETE FROM role_permissions; DELETE FROM roles; DELETE FROM permissions")
@@ -556,13 +556,13 @@ def test_a_run_on_an_empty_database_goes_back_to_an_empty_database(
 
 @pytest.mark.parametrize("at", [3, 25])
 def test_undoing_a_run_on_an_empty_database_that_stopped_goes_on_by_the_runs_name(
-    new_database: Any,
+    empty_database: Callable[[], str],
     settings_for: SettingsFor,
     opened: Callable[[str], Session],
     monkeypatch: pytest.MonkeyPatch,
     at: int,
 ) -> None:
-    conninfo = new_database()
+    conninfo = empty_database()
     settings, session = settings_for(conninfo), opened(conninfo)
     assert run(settings).status == "ok"
     session.execute("DELETE FROM role_permissions; DELETE FROM roles; DELETE FROM permissions")

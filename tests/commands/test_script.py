@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.commands.conftest import everything, run
-from tests.conftest import DatabaseAt, NewDatabase, SettingsFor
+from tests.conftest import DatabaseAt, SettingsFor
 
 from opssight_migrate.commands.migrate import MigrateRequest
 from opssight_migrate.opssight.revisions import AUDIT, START
@@ -79,9 +79,9 @@ def test_the_sql_of_a_database_in_use_is_what_its_run_executes(
 
 
 def test_an_empty_database_is_told_its_own_way(
-    new_database: NewDatabase, settings_for: SettingsFor
+    empty_database: Callable[[], str], settings_for: SettingsFor
 ) -> None:
-    told = run(settings_for(new_database()), ASKED).sql or ""
+    told = run(settings_for(empty_database()), ASKED).sql or ""
 
     assert "an empty database -> 80bd6a3c3fa1" in told
     assert "without a row" in told
