@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO
 
 from opssight_migrate.backups.restore import Restoring
@@ -15,6 +17,7 @@ from opssight_migrate.postgres.failures import masked
 from opssight_migrate.postgres.siblings import ProgramConnection
 
 _LINES = 5
+_PIPE_BYTES = 1 << 20
 # Whoever waits to alter a table that we hold, with us behind him, would wait for ever.
 _LOCK_WAIT_MS = 120_000
 
@@ -36,7 +39,6 @@ class Dump:
         tee: Restoring | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        self.size_bytes = 0
         self._tee = tee
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -57,6 +59,8 @@ class Dump:
             stderr=self._said,
             bufsize=CHUNK_BYTES,
         )
+        assert self._process.stdout is not None
+        _widen(self._process.stdout)
 
     def read(self, size: int = -1) -> bytes:
         """Return the next piece; nothing at an end that is good.
@@ -74,7 +78,6 @@ class Dump:
             return b""
         if self._tee is not None:
             self._tee.write(piece)
-        self.size_bytes += len(piece)
         return piece
 
     def kill(self) -> None:
@@ -90,6 +93,13 @@ class Dump:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         return masked("; ".join(lines[:_LINES])) or "it said nothing"
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let pg_dump write ahead while we compress; where that is not allowed the pipe stays."""
+    if (resize := getattr(fcntl, "F_SETPIPE_SZ", None)) is not None:  # Linux has it
+        with suppress(OSError):
+            fcntl.fcntl(pipe, resize, _PIPE_BYTES)
 
 
 def _ending(code: int) -> str:

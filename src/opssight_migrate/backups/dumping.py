@@ -52,8 +52,8 @@ class Dumping:
 
     @property
     def size_bytes(self) -> int:
-        """What the programs have said so far."""
-        return sum(stream.source.size_bytes for stream in list(self._streams))
+        """What is written so far."""
+        return sum(stream.sink.size_bytes for stream in list(self._streams))
 
     @property
     def streams(self) -> tuple[Stream, ...]:
