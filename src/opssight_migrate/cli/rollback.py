@@ -94,7 +94,7 @@ def rollback(
     \b
     Example:
       opssight-migrate rollback -e staging --to-revision d8b40ecdc203 --dry-run
-      opssight-migrate rollback -e staging --type data --backup-file b.dump.zst.age
+      opssight-migrate rollback -e staging -t data --backup-file b.dump.zst.age
     """
     asked = _Asked(type, to_revision, run, backup_file, identity, terminate, into)
     asked.refuse_unclear()
