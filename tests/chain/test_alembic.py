@@ -26,6 +26,9 @@ from opssight_migrate.opssight.revisions import HEAD, RBAC, START, TARGET
 from opssight_migrate.postgres import catalog, chain, exclusive
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _HELD_BY_ANOTHER = "another run holds this database"
 

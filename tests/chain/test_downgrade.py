@@ -24,6 +24,9 @@ from opssight_migrate.opssight.revisions import HEAD, MULTI_TENANCY, RBAC, START
 from opssight_migrate.postgres import catalog, chain
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 _ORGANIZATION = """
 INSERT INTO organizations (name, slug, timezone, currency, date_format, is_active, is_verified,
        subscription_tier, max_users, max_projects, max_clusters, storage_limit_gb)

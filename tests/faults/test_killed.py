@@ -28,6 +28,9 @@ from opssight_migrate.model.events import ProofStarted, RunStarted, StepStarted,
 from opssight_migrate.postgres import reader, standing
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 SNAPSHOTS = "SELECT DISTINCT run_id FROM opssight_migrate.snapshots"
 INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
 AT_WORK = """

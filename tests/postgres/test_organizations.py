@@ -13,6 +13,9 @@ from opssight_migrate.opssight.revisions import MULTI_TENANCY
 from opssight_migrate.postgres import organizations
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 
 @pytest.fixture
 def tenants(database_at: DatabaseAt, opened: Callable[[str], Session]) -> Session:

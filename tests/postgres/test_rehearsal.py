@@ -30,6 +30,9 @@ from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 AFTER_RBAC = (revisions.RBAC, revisions.TARGET, revisions.HEAD)
 LEFT = r"""
 SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'opssight\_rehearsal\_%')

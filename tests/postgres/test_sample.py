@@ -16,6 +16,9 @@ from opssight_migrate.opssight.tables import (
 )
 from opssight_migrate.postgres.session import Session
 
+# Nothing here depends on the version of the server.
+ON_EVERY_SERVER = False
+
 SMALL = sample.USUAL.scaled(0.01)
 
 # Each says how many rows have the trait; None of them may be zero (or false).
