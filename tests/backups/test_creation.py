@@ -136,6 +136,7 @@ def test_a_backup_from_before_zstd_still_opens_and_restores(
     reached = siblings.for_program(populated)
     command = [tools.program("pg_dump"), "-Fc", "-Z1", "-d", reached.conninfo]
     archive = subprocess.run(command, env=reached.environment, check=True, capture_output=True)
+    assert archive.stdout.startswith(compression.ARCHIVE)
     for name, recipients in ((f"{stem}.dump.age", (key.public,)), (f"{stem}.dump", ())):
         path = made.path.with_name(name)
         with path.open("wb") as file:
@@ -151,6 +152,11 @@ def test_a_backup_from_before_zstd_still_opens_and_restores(
         verification.check_file(old, None)
         verification.check_seal(old, key.identities)
         verification.check_restore(old, key.identities, populated)
+        lost = made.manifest.tables["users"].model_copy(update={"digest": "0"})
+        tables = {**made.manifest.tables, "users": lost}
+        other = replace(old, manifest=manifest.model_copy(update={"tables": tables}))
+        with pytest.raises(NotProvenError, match="users"):
+            verification.check_restore(other, key.identities, populated)
 
 
 @restores

@@ -23,7 +23,8 @@ _OPTIONS: Mapping[int, int] = {
     zstd.CompressionParameter.compression_level: 1,
     zstd.CompressionParameter.checksum_flag: 1,
 }
-_ARCHIVE = b"PGDMP"
+ARCHIVE = b"PGDMP"
+"""How an archive of pg_dump begins. Source: PostgreSQL 18, src/bin/pg_dump/pg_backup_archiver.c."""
 
 
 class Compressed:
@@ -70,7 +71,7 @@ class Expanded:
         """
         if not self._has_begun:
             self._has_begun = True
-            self._is_archive = data.startswith(_ARCHIVE)
+            self._is_archive = data.startswith(ARCHIVE)
         for piece in (data,) if self._is_archive else self._expanded(data):
             self._sink.write(piece)
         return len(data)

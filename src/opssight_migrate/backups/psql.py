@@ -6,7 +6,6 @@ import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 
 from opssight_migrate.backups import complaints
 from opssight_migrate.postgres.clients import Clients
@@ -35,19 +34,22 @@ def run(clients: Clients, connection: ProgramConnection, lines: Iterable[bytes])
             stderr=said,
         )
         assert process.stdin is not None
+        was_read = True
         try:
             if clients.has_restricted_mode:
                 process.stdin.write(f"\\restrict {secrets.token_hex(16)}\n".encode())
             for line in lines:
                 process.stdin.write(line)
         except BrokenPipeError:
-            pass  # its exit code says why
+            was_read = False  # its exit code says why; without one, half a script is no restore
         except BaseException:
             process.kill()
             raise
         finally:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
+            try:
+                process.stdin.close()  # what is still in the buffer goes now
+            except BrokenPipeError:
+                was_read = False
             code = process.wait()
-        if code:
+        if code or not was_read:
             raise complaints.not_restored(complaints.words(said))

@@ -29,7 +29,6 @@ from opssight_migrate.postgres.session import Session
 from opssight_migrate.settings import Profile
 
 _HINT = "take another backup: opssight-migrate backup list"
-_ARCHIVE = b"PGDMP"
 _OURS = (b"age-encryption.org/", compression.MAGIC)
 _TOC = "toc.dat"
 _DBNAME = re.compile(r"^;\s+dbname: (.*)$", re.MULTILINE)
@@ -90,7 +89,7 @@ def source_of(path: Path, identities: Identities) -> Source:
         head = file.read(512)
     if not head:
         raise DamagedBackupError("the backup is empty", where=str(path), hint=_HINT)
-    if head.startswith(_ARCHIVE):
+    if head.startswith(compression.ARCHIVE):
         return _Archive(path)
     if head.startswith(_OURS) or path.name.endswith(manifests.SUFFIX):
         return _OwnBackup(shelf.taken(path), identities)  # says that its manifest is missing

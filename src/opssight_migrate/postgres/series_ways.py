@@ -80,12 +80,11 @@ def going_on(*, stall_s: float) -> Choice:
 
 def _attached(rows: int, grants: Grants, *, is_bound: bool) -> Choice:
     scan_s = rows / rates.SCANNED_ROWS_PER_S
-    way = Way.ATTACH
     scan = f"TimescaleDB scans it for about {scan_s * 1000:,.0f} ms"
     noticed_s = {"auto": min(_NOTICED_S, grants.stall_s), "write-available": 0.0}
     if not is_bound and scan_s > noticed_s.get(grants.cut_over, scan_s):
         return Choice(
-            way=way,
+            way=Way.ATTACH,
             why=f"it becomes a chunk as it is; {scan}, for which nobody waits: reads see only rows"
             " written since until that is over (time_series.cut_over)",
             held_s=grants.stall_s,
@@ -98,4 +97,4 @@ def _attached(rows: int, grants: Grants, *, is_bound: bool) -> Choice:
     if scan_s > grants.stall_s and grants.window_s is None:
         return Choice(way=Way.REFUSED, why=f"{why}: longer than stall_budget", held_s=0.0)
     held_s = max(grants.stall_s, grants.window_s or 0.0)
-    return Choice(way=way, why=why, held_s=held_s, locked_s=_NOTICED_S + scan_s)
+    return Choice(way=Way.ATTACH, why=why, held_s=held_s, locked_s=_NOTICED_S + scan_s)
