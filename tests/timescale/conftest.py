@@ -57,6 +57,8 @@ class OneConnection(StepContext):
 ContextFor = Callable[..., OneConnection]
 
 
+# xdist reads the marks in a hook of its own.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of this folder on one worker: the server takes 2 s and 500 MB."""
     here = Path(__file__).parent
@@ -114,6 +116,7 @@ def connected(served: wasm.Served) -> Iterator[Session]:
         session = Session(connection)
         session.prepare()
         yield session
+    served.await_free()
 
 
 @pytest.fixture(scope="session")

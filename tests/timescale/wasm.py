@@ -81,12 +81,20 @@ class Served:
 
     def save(self, file: Path) -> None:
         """Write its data to a file that another server can start from."""
+        if self._told(f"save {file}") != "saved":
+            raise RuntimeError("the data could not be saved")
+
+    def await_free(self) -> None:
+        """Wait until nobody is connected; what comes before that is turned away."""
+        if self._told("free") != "free":
+            raise RuntimeError("it is over")
+
+    def _told(self, line: str) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"save {file}\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
-        if self.process.stdout.readline().strip() != "saved":
-            raise RuntimeError("the data could not be saved")
+        return self.process.stdout.readline().strip()
 
 
 @contextmanager
