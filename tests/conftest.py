@@ -18,6 +18,7 @@ from psycopg import sql
 from tests.faults import small_disk
 from tests.homes import new_home
 
+from opssight_migrate.backups import scratch
 from opssight_migrate.opssight import sample
 from opssight_migrate.opssight.revisions import START
 from opssight_migrate.postgres import chain, sample_database
@@ -31,10 +32,12 @@ from opssight_migrate.settings import Settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-pytest_plugins = ["tests.least"]
+pytest_plugins = ["tests.least", "tests.migrated"]
 
 # How much of the sample's quarter of a million rows the templates hold.
 _SCALE = float(os.environ.get("OPSSIGHT_TEST_SCALE", "0.01"))
+
+_SCRATCH = "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s)"
 
 
 class NewDatabase(Protocol):
@@ -135,8 +138,12 @@ def new_database(server: Cluster) -> Iterator[NewDatabase]:
         return server.conninfo(name)
 
     yield create
-    for name in names:
-        run_on(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        # A test that kills us leaves a scratch database, which is no business of the next one.
+        left = connection.execute(_SCRATCH, (scratch.PREFIX,)).fetchall()
+        for name in [*names, *(name for (name,) in left)]:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            connection.execute(drop.format(sql.Identifier(name)))
 
 
 @pytest.fixture

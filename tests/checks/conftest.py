@@ -8,18 +8,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.least import LeastAt, Place, as_superuser, derived, role_of
+from tests.least import Place, as_superuser, derived, role_of
+from tests.migrated import PlaceBy
 
 from opssight_migrate.checks.base import Check, CheckContext
-from opssight_migrate.commands.migrate import MigrateRequest, migrate
 from opssight_migrate.engine import checker
 from opssight_migrate.engine.checker import Outcome
-from opssight_migrate.model.events import unheard
-from opssight_migrate.model.plan import Finding, Plan, Severity
-from opssight_migrate.opssight.revisions import START
+from opssight_migrate.model.plan import Finding, Severity
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.session import Session
-from opssight_migrate.settings import Settings
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -41,33 +38,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _server_of(item: pytest.Item) -> str | None:
     called = item.name.partition("[")[2].partition("-")[0].rstrip("]")
     return called if called.startswith("pg") else None
-
-
-PlaceBy = Callable[[str], Place]
-
-
-@pytest.fixture(scope="session")
-def migrated_by(server: Cluster, least_at: LeastAt) -> PlaceBy:
-    """Name a template that ``migrate`` of a role took from the start to the target, with rows."""
-
-    def say_yes(plan: Plan, is_copy: bool) -> None:
-        del plan, is_copy
-
-    @cache
-    def place(role: str) -> Place:
-        found, conninfo = derived(server, least_at(START, True, role), f"migrated_by_{role}")
-        settings = Settings.model_validate(
-            {
-                "project": {"default_environment": "test"},
-                "environments": {"test": {"url": conninfo}},
-            }
-        )
-        profile = settings.profile(None)
-        report = migrate(settings, profile, MigrateRequest(), confirm=say_yes, emit=unheard)
-        assert report.exit_code == 0, report.diagnostics
-        return found
-
-    return place
 
 
 @pytest.fixture

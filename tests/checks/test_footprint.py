@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.verify_footprint import verified
-from tests.checks.conftest import PlaceBy
 from tests.least import WORKER, Place
+from tests.migrated import PlaceBy
 
 ON_EVERY_SERVER = False
 

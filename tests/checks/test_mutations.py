@@ -14,7 +14,6 @@ from functools import cache
 import psycopg
 import pytest
 from psycopg import sql
-from tests.checks.conftest import PlaceBy
 from tests.checks.planting import (
     DATA,
     MUTATIONS,
@@ -28,6 +27,7 @@ from tests.checks.planting import (
     work_as,
 )
 from tests.least import WORKER, LeastAt, as_superuser, derived
+from tests.migrated import PlaceBy
 
 from opssight_migrate.checks import CHECKS, rows_are_as_before
 from opssight_migrate.engine import baseline

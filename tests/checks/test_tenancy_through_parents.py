@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from tests.checks.conftest import PlaceBy, failures, outcome
+from tests.checks.conftest import failures, outcome
 from tests.checks.planting import DATA
 from tests.least import WORKER, Place
+from tests.migrated import PlaceBy
 
 from opssight_migrate.checks.audit_log_takes_rows import AuditLogTakesRows
 from opssight_migrate.checks.base import CheckContext

@@ -87,13 +87,13 @@ def create_for(server: Cluster, name: str, role: str) -> None:
 
 @pytest.fixture
 def migrated(
-    database_at: DatabaseAt, settings_for: SettingsFor, opened: Callable[[str], Session]
+    migrated_database: Callable[[], str],
+    settings_for: SettingsFor,
+    opened: Callable[[str], Session],
 ) -> tuple[Settings, Session]:
     """A populated database that ``migrate`` took from the start to the target."""
-    conninfo = database_at(START)
-    settings = settings_for(conninfo)
-    assert run(settings).status == "ok"
-    return settings, opened(conninfo)
+    conninfo = migrated_database()
+    return settings_for(conninfo), opened(conninfo)
 
 
 def test_without_the_shims_the_catalogue_is_the_published_one_byte_for_byte(

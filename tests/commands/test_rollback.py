@@ -93,13 +93,13 @@ def go_back(
 
 @pytest.fixture
 def migrated(
-    database_at: DatabaseAt, settings_for: SettingsFor, opened: Callable[[str], Session]
+    migrated_database: Callable[[], str],
+    settings_for: SettingsFor,
+    opened: Callable[[str], Session],
 ) -> tuple[Settings, Session]:
     """A populated database that ``migrate`` took from the start to the target."""
-    conninfo = database_at(START)
-    settings = settings_for(conninfo)
-    assert run(settings).status == "ok"
-    return settings, opened(conninfo)
+    conninfo = migrated_database()
+    return settings_for(conninfo), opened(conninfo)
 
 
 def old_columns(session: Session) -> dict[str, TableDigest]:
