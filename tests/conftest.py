@@ -20,7 +20,8 @@ from tests.homes import new_home
 
 from opssight_migrate.backups import scratch
 from opssight_migrate.opssight import sample
-from opssight_migrate.opssight.revisions import START
+from opssight_migrate.opssight.golden import golden
+from opssight_migrate.opssight.revisions import REVISIONS, START
 from opssight_migrate.postgres import chain, sample_database
 from opssight_migrate.postgres.cluster import Cluster
 from opssight_migrate.postgres.embedded import wheel_bin_dir
@@ -113,6 +114,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not (is_wanted or os.environ.get("OPSSIGHT_TEST_EVERY_SERVER")):
         found = found[-1:]
     metafunc.parametrize("server", found, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_catalogues() -> Iterator[None]:
+    """The golden catalogues are shared by all who read them, and nobody may change one."""
+    yield
+    for revision in REVISIONS:
+        assert golden(revision.id) == golden.__wrapped__(revision.id), revision.id
 
 
 @pytest.fixture(scope="session")

@@ -98,8 +98,9 @@ class Catalogue(TypedDict):
     counts: dict[str, int]
 
 
+@cache
 def golden(revision: str) -> Catalogue:
-    """Return the catalogue of a published revision; each call gives a copy of the caller's own.
+    """Return the catalogue of a published revision, which all share: nobody changes it.
 
     Raises: KeyError, if the chain has no such revision.
     """
@@ -111,7 +112,6 @@ def as_json(catalogue: Catalogue) -> str:
     return json.dumps(catalogue, indent=1, ensure_ascii=False) + "\n"
 
 
-@cache
 def _text(revision: str) -> str:
     if not is_published(revision):
         raise KeyError(revision)
