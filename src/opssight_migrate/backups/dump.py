@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from opssight_migrate.postgres.siblings import ProgramConnection
 
 _LINES = 5
 _PIPE_BYTES = 1 << 20
+# pg_dump writes a pipe by 4 KiB, which took a twentieth of a backup's processor time. Where
+# coreutils are, this has it write by more; it becomes pg_dump then, with the same pid.
+_STDBUF, _BY = "stdbuf", "--output=256K"
 # Whoever waits to alter a table that we hold, with us behind him, would wait for ever.
 _LOCK_WAIT_MS = 120_000
 
@@ -43,6 +47,7 @@ class Dump:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [
+                *_by_more(),
                 clients.program("pg_dump"),
                 "--format=custom",
                 "--compress=0",  # ours is faster, and smaller
@@ -93,6 +98,10 @@ class Dump:
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         return masked("; ".join(lines[:_LINES])) or "it said nothing"
+
+
+def _by_more() -> tuple[str, ...]:
+    return (found, _BY) if (found := shutil.which(_STDBUF)) else ()
 
 
 def _widen(pipe: IO[bytes]) -> None:
