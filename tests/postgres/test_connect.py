@@ -23,7 +23,7 @@ from opssight_migrate.model.errors import (
 )
 from opssight_migrate.postgres import connect
 from opssight_migrate.postgres.connect import conninfo_of, facts, is_standby, opened
-from opssight_migrate.postgres.session import Session
+from opssight_migrate.postgres.session import RELIED_ON, Session
 from opssight_migrate.settings import load
 
 SECRET = "hunter2-%-geheim"
@@ -318,6 +318,21 @@ def test_a_session_is_ready_and_named(new_database: NewDatabase) -> None:
         assert session.connection.prepare_threshold is None
     finally:
         session.close()
+
+
+def test_a_setting_that_is_refused_or_unknown_keeps_no_other_from_being_set(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RELIED_ON, "client_connection_check_interval", "refused")
+    monkeypatch.setitem(RELIED_ON, "no_such_setting", "unknown")
+    session.execute("SET statement_timeout = '1h'")
+    session.execute("SET quote_all_identifiers = on")
+
+    session.prepare()
+
+    assert session.scalar("SHOW statement_timeout") == "0"
+    assert session.scalar("SHOW quote_all_identifiers") == "off"
+    assert session.scalar("SELECT current_setting('no_such_setting', true)") is None
 
 
 def test_facts_are_those_of_the_server(session: Session) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -24,7 +24,7 @@ _ASKED_OFTEN = 1  # a statement is prepared from the second time on
 
 # Sessions inherit the settings of the role and the database (an idle_session_timeout once killed
 # a lock connection, forced row security hid rows), so each sets what it relies on.
-_SETTINGS: dict[str, str] = {
+RELIED_ON: dict[str, str] = {
     "search_path": "public, pg_temp",
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -51,6 +51,10 @@ _SETTINGS: dict[str, str] = {
     "client_min_messages": "warning",
     "quote_all_identifiers": "off",
 }
+_SET = """
+SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)
+ WHERE current_setting(name, true) IS NOT NULL
+"""
 
 
 class Session:
@@ -58,32 +62,23 @@ class Session:
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self.connection = connection
-        self.skipped_settings: tuple[str, ...] = ()
         self.accounting: Callable[[], AbstractContextManager[None]] | None = None
         self.companion: Session | None = None
         """A session on the maintenance database that holds a lock for this one, closed with it."""
 
     def prepare(self) -> None:
-        """Set what we rely on; what this server does not know or refuses is left out and noted."""
+        """Set what we rely on; what this server does not know or refuses is left out."""
         self.unhurried(lambda: self.execute("SET statement_timeout = 0"))
-        names = [name.lower() for name in _SETTINGS]
-        known = {
-            str(name).lower()
-            for (name,) in self.rows(
-                "SELECT name FROM pg_settings WHERE lower(name) = ANY(%s)", (names,)
-            )
-        }
-        skipped: list[str] = []
-        for name, value in _SETTINGS.items():
-            if name.lower() not in known:
-                skipped.append(name)
-                continue
-            try:
-                self.execute("SELECT set_config(%s, %s, false)", (name, value))
-            except (PrivilegeError, StatementError):
-                # client_connection_check_interval is refused where the platform has no poll for it.
-                skipped.append(name)
-        self.skipped_settings = tuple(skipped)
+        try:
+            self._set(RELIED_ON)
+        except (PrivilegeError, StatementError):
+            # client_connection_check_interval is refused where the platform has no poll for it.
+            for name, value in RELIED_ON.items():
+                with suppress(PrivilegeError, StatementError):
+                    self._set({name: value})
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        self.execute(_SET, (list(settings), list(settings.values())))
 
     def unhurried(self, work: Callable[[], _T]) -> _T:
         """Do ``work``, again where a time-out cuts it off: an inherited one may leave 1 ms."""
