@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from opssight_migrate.opssight.golden import golden
 from opssight_migrate.opssight.revisions import REVISIONS
@@ -23,6 +24,7 @@ class Going:
         return (*self.tables, *dict.fromkeys(table for table, _ in self.columns))
 
 
+@cache
 def going_with(revision: str) -> Going:
     """Return what undoing a step takes away; of a data step nothing: its revision does."""
     known = [one.id for one in REVISIONS]
@@ -48,6 +50,7 @@ def going_with(revision: str) -> Going:
     )
 
 
+@cache
 def golden_names(revision: str) -> frozenset[str]:
     """Return the names of all indexes and constraints that OpsSight itself has at a revision."""
     names: set[str] = set()

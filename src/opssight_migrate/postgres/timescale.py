@@ -13,16 +13,22 @@ COMMUNITY = "timescale"
 # The licence is a setting only once the library is loaded. A trusted extension may be created by
 # whoever may create in the database; but where it is not preloaded the attempt ends the session,
 # and only a superuser may read what is: the loader's own setting shows it to everybody.
+# What can be installed is read from the server's files: once, as that takes it some milliseconds.
 _OFFERED = """
+WITH offered AS MATERIALIZED (
+    SELECT count(*) > 0 AS is_there, bool_or(trusted) AS is_trusted
+      FROM pg_available_extension_versions WHERE name = 'timescaledb'
+)
 SELECT (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
-       (SELECT count(*) > 0 FROM pg_available_extension_versions WHERE name = 'timescaledb'),
+       offered.is_there,
        (SELECT setting ~ 'timescaledb' FROM pg_settings WHERE name = 'shared_preload_libraries'),
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-       OR (SELECT bool_or(trusted) FROM pg_available_extension_versions WHERE name = 'timescaledb')
+       OR offered.is_trusted
           AND has_database_privilege(current_database(), 'CREATE')
           AND EXISTS (SELECT FROM pg_settings
                        WHERE name = 'timescaledb.max_background_workers'),
        current_setting('timescaledb.license', true)
+  FROM offered
 """
 # The default version, not the greatest text: "2.9" is greater than "2.28".
 _DEFAULT_VERSION = "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
