@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _PYTEST = ("-m", "pytest", "-q", "-n", "0")
-_TOGETHER = ("-m", "pytest", "-q")
+# A core each: some of them measure.
+_TOGETHER = ("-m", "pytest", "-q", "-n", "2")
 _WHOLE_SAMPLE = "OPSSIGHT_TEST_SCALE=1"
 
 # Arguments of this Python, one line a show; first, as in a shell, what is set for it.
