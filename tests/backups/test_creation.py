@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import signal
 import stat
 import subprocess
@@ -124,6 +125,27 @@ def test_a_plain_backup_is_an_archive_of_pg_dump_in_a_file_of_zstd(
     tools = clients.for_dump(populated.server_version // 10_000)
     subprocess.run([tools.program("pg_restore"), "--list", archive], check=True)
     verification.check_restore(made, [], populated)
+
+
+@restores
+def test_where_coreutils_are_not_pg_dump_writes_as_it_does(
+    populated: Session, make: Make, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    which = shutil.which
+    asked: list[str] = []
+
+    def without_stdbuf(name: str, *given: Any) -> str | None:
+        asked.append(name)
+        return None if name == "stdbuf" else which(name, *given)
+
+    with_it = make(populated)
+    monkeypatch.setattr(shutil, "which", without_stdbuf)
+
+    without_it = make(populated)
+
+    assert "stdbuf" in asked
+    assert without_it.manifest.tables == with_it.manifest.tables
+    verification.check_restore(without_it, key.identities, populated)
 
 
 @restores
