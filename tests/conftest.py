@@ -150,8 +150,8 @@ def new_database(server: Cluster) -> Iterator[NewDatabase]:
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         # A test that kills us leaves a scratch database, which is no business of the next one.
         left = connection.execute(_SCRATCH, (scratch.PREFIX,)).fetchall()
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
         for name in [*names, *(name for (name,) in left)]:
-            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
             connection.execute(drop.format(sql.Identifier(name)))
 
 

@@ -104,15 +104,12 @@ def golden(revision: str) -> Catalogue:
 
     Raises: KeyError, if the chain has no such revision.
     """
-    return cast(Catalogue, json.loads(_text(revision)))
+    if not is_published(revision):
+        raise KeyError(revision)
+    text = files(__name__).joinpath(f"{revision}.json").read_text(encoding="utf-8")
+    return cast(Catalogue, json.loads(text))
 
 
 def as_json(catalogue: Catalogue) -> str:
     """Return a catalogue as the published files spell it, byte for byte."""
     return json.dumps(catalogue, indent=1, ensure_ascii=False) + "\n"
-
-
-def _text(revision: str) -> str:
-    if not is_published(revision):
-        raise KeyError(revision)
-    return files(__name__).joinpath(f"{revision}.json").read_text(encoding="utf-8")
